@@ -1,0 +1,111 @@
+"""The model card: README.md of a pipeline folder, written from what training and evaluation measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from .sprites import CONCEPTS, STYLES
+from .words import HELD_OUT
+
+_TEMPLATE = """---
+license: mit
+library_name: diffusers
+pipeline_tag: text-to-image
+---
+# The bundled model of ovamnb
+
+A small `StableDiffusionPipeline` that draws emoji scenes. It was trained from nothing by `python -m ovamnb.emoji.train`, to be
+looked into: it loads with plain diffusers, runs in seconds on two CPU cores, and every picture it was trained on has exact masks
+(which training never saw; they only measure).
+
+    from diffusers import StableDiffusionPipeline
+    pipe = StableDiffusionPipeline.from_pretrained("ovamnb/assets/bundled")
+    pipe("a photograph of a cat and a red car on grass", num_inference_steps=25, guidance_scale=4).images[0]
+
+| part | what |
+|---|---|
+| VAE | `AutoencoderKL`, factor 4: 128×128 pixels ↔ 4×32×32 latents |
+| text encoder | frozen table of 20 000 word vectors distilled from all-MiniLM-L6-v2, learned positions, no layers; at most 32 tokens |
+| UNet | three levels (32, 16, 8), self- and cross-attention on each and in the middle, 4 heads |
+| scheduler | DDIM, Stable Diffusion's noise schedule, v-prediction |
+
+## Data and licences
+Scenes of one to three objects out of {concepts} concepts in {styles} art styles on eight procedural grounds, with captions from a
+grammar, composed anew for every step. Art: Fluent Emoji (Microsoft, MIT), Noto Emoji (Google, Apache-2.0), Twemoji (CC-BY 4.0);
+word vectors: all-MiniLM-L6-v2 (Apache-2.0). Held out of every caption: {held_out}.
+
+## Training
+{training}
+
+## Figures
+{figures}
+
+## Limits
+It knows {concepts} things and eight grounds, on 128×128 pixels. Its words carry no context: "red" colours what it likes, and word
+order says little. A word outside its 20 000 is refused. Pictures are worth looking into, not worth printing.
+"""
+
+
+def write_card(folder: Path) -> None:
+    """Writes `folder/README.md` from `training.json` and, if there is one, `figures.json`."""
+    training = json.loads((folder / "training.json").read_text())
+    figures = folder / "figures.json"
+    card = _TEMPLATE.format(
+        concepts=len(CONCEPTS),
+        styles=len(STYLES),
+        held_out=", ".join(sorted(HELD_OUT)),
+        training=_training(training),
+        figures=_figures(json.loads(figures.read_text())) if figures.exists() else "Not measured yet.",
+    )
+    (folder / "README.md").write_text(card)
+
+
+def _training(record: dict) -> str:
+    plan, vae, unet = record["plan"], record["vae"], record["unet"]
+    small = min(unet["step"], plan["small_steps"])
+    full = unet["step"] - small
+    scenes = small * plan["small_batch"] + full * plan["full_batch"]
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    return f"""| | VAE | UNet |
+|---|---|---|
+| steps | {vae["step"]:,} | {small:,} at 64×64, {full:,} at 128×128 |
+| scenes seen | {vae["step"] * plan["vae_batch"]:,} | {scenes:,} |
+| time | {vae["seconds"] / 60:.0f} min | {unet["seconds"] / 60:.0f} min |
+| last loss | {vae["loss"]:.4f} | {unet["loss"]:.4f} |
+
+AdamW {plan["learning_rate"]} with warm-up and a cosine tail, EMA, 10 % empty captions, seed {plan["seed"]}; {record["device"]};
+{versions}. The VAE reconstructs 64 held-out scenes with a mean absolute error of {vae["error"]} grey levels of 255 (PSNR {vae["psnr"]} dB)."""
+
+
+def _figures(figures: dict) -> str:
+    best = figures["best_block"]
+    rows = "\n".join(
+        f"| {'**' + name + '**' if name == best else name} | {row['threshold']} | "
+        + " | ".join(f"{row[kind]:.3f}" if kind in row else "" for kind in ("class", "held out", "class of held out", "wrong"))
+        + " |"
+        for name, row in figures["maps"].items()
+    )
+    selection = "\n".join(f"| {name} | {value:.3f} |" for name, value in figures["selection"].items())
+    text = f"""**Maps.** mIoU of a word's map with its object's visible pixels on {figures["scenes"]} held-out rendered scenes, noised at
+{", ".join(map(str, figures["noise_steps"]))} of 1000 and read with their captions; each map from its minimum to its maximum, cut at a threshold
+that was chosen, like the **best block**, on other scenes. "wrong": a class that is not in the scene, as control.
+
+| cross-attention | threshold | class word | held-out word | class word, same objects | wrong word |
+|---|---|---|---|---|---|
+{rows}
+
+**Selection.** In scenes of two objects, share of words whose map (best block) is denser on their own object than on the other.
+
+| words | share |
+|---|---|
+{selection}
+"""
+    if "generation" in figures:
+        made, judge = figures["generation"], figures["judge"]
+        text += f"""
+**Generation.** Share of prompted objects that a classifier finds (trained on rendered scenes; on held-out ones its recall is
+{judge["recall"]:.3f}, its precision {judge["precision"]:.3f}): one object **{made["one_object"]:.2f}**; two objects, each
+**{made["two_objects_each"]:.2f}**, both {made["two_objects_both"]:.2f}; an object that was not asked for {made["chance"]:.3f}.
+"""
+    return text

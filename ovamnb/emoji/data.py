@@ -1,0 +1,51 @@
+"""Scenes as an endless stream of batches: batch number i is always the same, wherever a run starts or resumes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from .scenes import scene
+
+# One number per use: no use ever sees a scene of another. The order is part of the data; append only.
+STREAMS = ("vae", "unet", "classifier", "validation", "test")
+
+
+def stream_rng(seed: int, stream: str, index: int) -> np.random.Generator:
+    """The generator of scene `index` of a stream."""
+    return np.random.default_rng((seed, STREAMS.index(stream), index))
+
+
+@dataclass
+class Scenes(Dataset):
+    """Scenes `start` … `stop` of a stream as (image (3, h, w) in [-1, 1], label map (h, w), caption)."""
+
+    stream: str
+    start: int
+    stop: int
+    size: tuple[int, int]
+    seed: int = 0
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, torch.Tensor, str]:
+        picture = scene(stream_rng(self.seed, self.stream, self.start + i), size=self.size)
+        return to_tensor(picture.image), torch.from_numpy(picture.labels), picture.caption
+
+
+def to_tensor(image: np.ndarray) -> torch.Tensor:
+    """(h, w, 3) uint8 → (3, h, w) float32 in [-1, 1], the VAE's range."""
+    return torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 127.5 - 1
+
+
+def batches(
+    stream: str, first: int, count: int, *, batch: int, size: tuple[int, int], seed: int = 0, workers: int = 0
+) -> Iterator[list]:
+    """Batches `first` … `first + count - 1` of a stream, in order, whatever the number of workers."""
+    data = Scenes(stream, first * batch, (first + count) * batch, size, seed)
+    return iter(DataLoader(data, batch_size=batch, num_workers=workers))

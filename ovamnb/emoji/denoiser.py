@@ -1,0 +1,73 @@
+"""The bundled UNet and its objective.
+
+    z_t = √ᾱ_t z + √(1-ᾱ_t) ε,   v = √ᾱ_t ε - √(1-ᾱ_t) z,   loss = mean (v - v̂(z_t, t, text))²
+
+(v-prediction, Salimans & Ho 2022.) Self- and cross-attention stand at all three resolutions, so that a reader can compare them.
+"""
+
+from __future__ import annotations
+
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from torch import nn
+from transformers import CLIPTextModel
+
+from .autoencoder import LATENT_CHANNELS
+
+CHANNELS = (64, 96, 160)
+HEADS = 4
+TEXT_DIM = 160
+EMPTY_CAPTIONS = 0.1  # share of captions replaced by "": what classifier-free guidance subtracts
+
+
+def build_unet(channels: tuple[int, ...] = CHANNELS) -> UNet2DConditionModel:
+    """Three levels (32, 16, 8 for a 128×128 image), one layer per block, four heads."""
+    return UNet2DConditionModel(
+        sample_size=32,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
+        layers_per_block=1,
+        block_out_channels=channels,
+        down_block_types=("CrossAttnDownBlock2D",) * len(channels),
+        up_block_types=("CrossAttnUpBlock2D",) * len(channels),
+        cross_attention_dim=TEXT_DIM,
+        attention_head_dim=HEADS,  # diffusers reads this as the number of heads
+        norm_num_groups=16,
+    )
+
+
+def build_scheduler() -> DDIMScheduler:
+    """Stable Diffusion's noise schedule, with v-prediction."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type="v_prediction",
+    )
+
+
+class Denoiser(nn.Module):
+    """UNet and text encoder together: what is trained, and the loss it is trained with."""
+
+    def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, scheduler: DDIMScheduler) -> None:
+        super().__init__()
+        self.unet, self.text_encoder, self.scheduler = unet, text_encoder, scheduler
+
+    def forward(self, latents: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """latents (batch, 4, h, w), token ids (batch, token) → scalar loss.
+
+        The steps of a batch are spread evenly over the schedule: less variance than independent draws, at no cost.
+        """
+        batch, device = len(latents), latents.device
+        total = self.scheduler.config.num_train_timesteps
+        spread = (torch.randperm(batch, device=device) + torch.rand(batch, device=device)) / batch
+        steps = (spread * total).long().clamp(max=total - 1)
+        noise = torch.randn_like(latents)
+        noisy = self.scheduler.add_noise(latents, noise, steps)
+        states = self.text_encoder(tokens)[0]  # (batch, token, dim)
+        predicted = self.unet(noisy, steps, encoder_hidden_states=states).sample
+        target = self.scheduler.get_velocity(latents, noise, steps)
+        return (predicted.float() - target).square().mean()

@@ -1,0 +1,162 @@
+"""Do the words find their objects? Maps of rendered scenes with exact masks, noised at several steps.
+
+The UNet reads a scene's caption in plain class names; then words are asked of the recorded queries, one attribution text each,
+"a photograph of a cat". A map counts as right where it agrees with the object's visible pixels.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics.classification import MulticlassJaccardIndex
+from tqdm.auto import tqdm
+
+from ..recorder import record
+from ..refine import binarize, resize
+from . import words
+from .data import stream_rng, to_tensor
+from .scenes import Scene, scene
+from .sprites import CONCEPTS
+
+NOISE_STEPS = (150, 300, 450, 600)
+THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
+SELECTIONS = ("class", "held out", "class of held out", "wrong")
+"""What is asked: the class name; a held-out word; the class name on those same objects; a class that is not there."""
+
+
+@dataclass
+class Tally:
+    """IoU per concept, summed over all scenes, of one block's maps at each threshold."""
+
+    metrics: dict[float, MulticlassJaccardIndex] = field(
+        default_factory=lambda: {
+            t: MulticlassJaccardIndex(len(CONCEPTS) + 1, average="none", validate_args=False) for t in THRESHOLDS
+        }
+    )
+
+    def add(self, heat: Tensor, truth: Tensor, concept: str) -> None:
+        """heat (h, w) at any size, scaled from its minimum to its maximum; truth (h, w) bool."""
+        label = CONCEPTS.index(concept) + 1
+        heat = resize(heat, truth)
+        heat = heat - heat.min()
+        for threshold, metric in self.metrics.items():
+            metric.update(binarize(heat, threshold).int() * label, truth.int() * label)
+
+    def miou(self, threshold: float) -> float:
+        """Mean over the concepts that came up; the background does not count."""
+        metric = self.metrics[threshold]
+        seen = (metric.confmat.sum(0) + metric.confmat.sum(1))[1:] > 0
+        return float(metric.compute()[1:][seen].mean())
+
+
+def stream(name: str, count: int, objects: int | None = None, seed: int = 0) -> list[Scene]:
+    """`count` scenes in plain class names; with `objects`, only scenes that show that many."""
+    start = 50_000 * (objects or 0)
+    all_scenes = (scene(stream_rng(seed, name, start + i), count=objects, plain=True) for i in itertools.count())
+    wanted = (picture for picture in all_scenes if objects in (None, len(picture.objects)))
+    return list(itertools.islice(wanted, count))
+
+
+def traces(pipe, pictures: list[Scene], batch: int = 20) -> Iterator[tuple[Scene, object, int]]:
+    """(scene, trace, index of its image in the trace); every scene is noised at NOISE_STEPS, always with the same noise."""
+    device, dtype = pipe.unet.device, pipe.unet.dtype
+    for start in range(0, len(pictures), batch):
+        part = pictures[start : start + batch]
+        images = torch.stack([to_tensor(picture.image) for picture in part]).to(device, dtype)
+        with torch.no_grad():
+            latents = pipe.vae.encode(images).latent_dist.mean * pipe.vae.config.scaling_factor
+            states, _ = pipe.encode_prompt([picture.caption for picture in part], device, 1, False)
+            generator = torch.Generator().manual_seed(start)
+            noise = torch.randn(latents.shape, generator=generator).to(latents)
+            with record(pipe, guidance=False, dtype=torch.float32) as trace:
+                for step in NOISE_STEPS:
+                    at = torch.full((len(part),), step, device=device)
+                    noisy = pipe.scheduler.add_noise(latents, noise, at)
+                    pipe.unet(noisy, at, encoder_hidden_states=states)
+        yield from ((picture, trace, i) for i, picture in enumerate(part))
+
+
+def questions(picture: Scene, rng: np.random.Generator) -> Iterator[tuple[str, str, str]]:
+    """(selection, word, concept whose mask is the truth) for every object of a scene."""
+    held_out = {concept: word for word, concept in words.HELD_OUT.items()}
+    here = {thing.concept for thing in picture.objects}
+    absent = [concept for concept in CONCEPTS if concept not in here]
+    for thing in picture.objects:
+        yield "class", thing.concept, thing.concept
+        yield "wrong", absent[int(rng.integers(len(absent)))], thing.concept
+        if thing.concept in held_out:
+            yield "held out", held_out[thing.concept], thing.concept
+            yield "class of held out", thing.concept, thing.concept
+
+
+def tally(pipe, pictures: list[Scene], blocks: dict[str, object], selections: tuple[str, ...]) -> dict:
+    """(block, selection) → Tally. `blocks` maps a name to what `Trace.maps` takes as `blocks`."""
+    tallies = {(block, selection): Tally() for block in blocks for selection in selections}
+    rng = np.random.default_rng(0)
+    for picture, trace, i in tqdm(traces(pipe, pictures), total=len(pictures), desc="maps"):
+        for selection, word, concept in questions(picture, rng):
+            if selection not in selections:
+                continue
+            truth = torch.from_numpy(picture.mask(concept))
+            for block, chosen in blocks.items():
+                heat = trace.maps(f"a photograph of {words.with_article(word)}", image=i, blocks=chosen)[word]
+                tallies[block, selection].add(heat, truth, concept)
+    return tallies
+
+
+def selection_rate(pipe, pictures: list[Scene], blocks: object, *, together: bool, held_out: bool = False) -> float:
+    """Share of words whose map is denser (mean over the mask) on their own object than on the other of the pair.
+
+    together: both words stand in one attribution text and compete in its softmax; else each is asked alone.
+    """
+    other_names = {concept: word for word, concept in words.HELD_OUT.items()}
+    right = []
+    for picture, trace, i in traces(pipe, pictures):
+        concepts = [thing.concept for thing in picture.objects]
+        asked = [other_names.get(concept, concept) if held_out else concept for concept in concepts]
+        if held_out and asked == concepts:
+            continue
+        texts = [" and ".join(map(words.with_article, asked))] if together else list(map(words.with_article, asked))
+        answers = {w: trace.maps(text, image=i, blocks=blocks)[w] for text in texts for w in asked if w in text}
+        masks = [torch.from_numpy(picture.mask(concept)) for concept in concepts]
+        for k, word in enumerate(asked):
+            if held_out and word == concepts[k]:
+                continue
+            heat = resize(answers[word], masks[0])
+            right.append(bool(heat[masks[k]].mean() > heat[masks[1 - k]].mean()))
+    return float(np.mean(right))
+
+
+def measure_maps(pipe, *, test: int = 300, validation: int = 80) -> dict:
+    """Figures b–e. Per block and for their sum: mIoU on validation and test scenes at the threshold tuned on validation."""
+    names = block_names(pipe)
+    blocks: dict[str, object] = {name: [name] for name in names} | {"down + up (OVAM's default)": None}
+    tuned = tally(pipe, stream("validation", validation), blocks, ("class",))
+    thresholds = {b: max(THRESHOLDS, key=lambda t: tuned[b, "class"].miou(t)) for b in blocks}  # noqa: B023
+    best = max(names, key=lambda b: tuned[b, "class"].miou(thresholds[b]))
+    judged = {best: blocks[best], "down + up (OVAM's default)": None}
+    rest = {b: chosen for b, chosen in blocks.items() if b not in judged}
+    pictures = stream("test", test)
+    results = tally(pipe, pictures, judged, SELECTIONS) | tally(pipe, pictures, rest, ("class",))
+    rows = {
+        block: {"threshold": thresholds[block], "validation": round(tuned[block, "class"].miou(thresholds[block]), 4)}
+        | {s: round(results[block, s].miou(thresholds[block]), 4) for s in SELECTIONS if (block, s) in results}
+        for block in blocks
+    }
+    pairs = stream("test", test, objects=2)
+    rates = {
+        f"{what}, {how}": round(selection_rate(pipe, pairs, [best], together=how == "together", held_out=what != "class"), 4)
+        for what in ("class", "held out")
+        for how in ("together", "alone")
+    }
+    return {"best_block": best, "noise_steps": NOISE_STEPS, "scenes": test, "maps": rows, "selection": rates}
+
+
+def block_names(pipe) -> list[str]:
+    """The cross-attentions of the UNet, by name."""
+    return [name for name, module in pipe.unet.named_modules() if getattr(module, "is_cross_attention", False)]

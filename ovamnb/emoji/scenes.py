@@ -1,0 +1,141 @@
+"""Scenes of emoji with exact masks: the data that the bundled model is trained on and measured with.
+
+    >>> picture = scene(7)
+    >>> picture.caption
+    'a cat and a red car on grass'
+    >>> picture.image.shape, picture.labels.shape   # (h, w, 3) uint8, (h, w) uint8
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+
+from . import words
+from .grounds import GROUNDS, ground
+from .sprites import CONCEPTS, NATURAL_COLOUR, PAINTABLE, PAINTS, STYLES, sprite
+
+MAX_HIDDEN = 0.25  # of an object's area; more, and its mask no longer shows what its word says
+_TRIES = 24  # to find a free place before the object is left out
+
+
+@dataclass(frozen=True)
+class SceneObject:
+    """One object as it is seen: its concept, the word the caption uses for it, and where its visible pixels lie."""
+
+    concept: str
+    word: str
+    style: str
+    colour: str | None
+    box: tuple[int, int, int, int]
+    """left, top, right, bottom in pixels; right and bottom are exclusive."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture with its truth. `labels` holds 0 for the ground and k for the concept `CONCEPTS[k - 1]`."""
+
+    image: np.ndarray = field(repr=False)
+    """(h, w, 3) uint8"""
+    labels: np.ndarray = field(repr=False)
+    """(h, w) uint8"""
+    objects: tuple[SceneObject, ...]
+    """From left to right, as in the caption."""
+    ground: str
+    caption: str
+
+    def mask(self, concept: str) -> np.ndarray:
+        """(h, w) bool: the visible pixels of a concept."""
+        return self.labels == CONCEPTS.index(concept) + 1
+
+
+def scene(
+    rng: np.random.Generator | int,
+    *,
+    size: tuple[int, int] = (128, 128),
+    count: int | None = None,
+    concepts: Sequence[str] | None = None,
+    ground_name: str | None = None,
+    style: str | None = None,
+    plain: bool = False,
+) -> Scene:
+    """Composes one to three objects on a ground; the same seed gives the same scene.
+
+    size: (h, w) in pixels. count: number of objects, by default one (20 %), two (50 %) or three (30 %).
+    concepts: which objects, instead of a random choice. style: one art style for all objects, by default each its own.
+    plain: the caption uses class names only, no colours, synonyms or hypernyms.
+    An object that finds no place where at least 75 % of everything stays visible is left out of picture and caption.
+    """
+    rng = np.random.default_rng(rng)
+    if concepts is None:
+        count = int(rng.choice((1, 2, 3), p=(0.2, 0.5, 0.3))) if count is None else count
+        concepts = [CONCEPTS[i] for i in rng.choice(len(CONCEPTS), size=count, replace=False)]
+    ground_name = words.pick(rng, GROUNDS) if ground_name is None else ground_name
+    canvas = Image.fromarray(ground(ground_name, rng, size))
+    labels = np.zeros(size, np.uint8)
+    whole = np.zeros(len(CONCEPTS) + 1, np.int64)  # each object's area before anything hid a part of it
+    placed: dict[str, tuple[str, str | None]] = {}
+    for concept in concepts:
+        chosen = words.pick(rng, STYLES) if style is None else style
+        colour = words.pick(rng, tuple(PAINTS)) if concept in PAINTABLE else None
+        if _place(rng, canvas, labels, whole, concept, sprite(concept, chosen, colour), len(concepts)):
+            placed[concept] = (chosen, colour or NATURAL_COLOUR.get(concept))
+    objects, phrases = [], []
+    for concept, box in sorted(_boxes(labels, placed).items(), key=lambda item: item[1][0] + item[1][2]):
+        chosen, colour = placed[concept]
+        word = words.NAMES[concept][0] if plain else words.choose_word(rng, concept)
+        objects.append(SceneObject(concept, word, chosen, colour, box))
+        phrases.append(words.noun_phrase(rng, word, None if plain else colour))
+    said = ground_name if plain or rng.random() < 0.85 else None
+    text = words.caption(rng, phrases, said)
+    return Scene(np.asarray(canvas), labels, tuple(objects), ground_name, text)
+
+
+def _place(
+    rng: np.random.Generator,
+    canvas: Image.Image,
+    labels: np.ndarray,
+    whole: np.ndarray,
+    concept: str,
+    tile: np.ndarray,
+    crowd: int,
+) -> bool:
+    """Draws the sprite into canvas and labels (h, w), and notes its area in `whole`; False if no place is free enough."""
+    h, w = labels.shape
+    low, high = ((0.42, 0.8), (0.34, 0.56), (0.28, 0.46))[min(crowd, 3) - 1]
+    for attempt in range(_TRIES):
+        side = max(8, round(min(h, w) * rng.uniform(low, high) * (1 - attempt / (2 * _TRIES))))
+        top, left = int(rng.integers(0, h - side + 1)), int(rng.integers(0, w - side + 1))
+        under = labels[top : top + side, left : left + side]
+        if not _leaves_room(labels, under, whole):
+            continue
+        picture = Image.fromarray(tile).resize((side, side), Image.Resampling.BILINEAR)
+        if rng.random() < 0.5:
+            picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        alpha = picture.getchannel("A")
+        canvas.paste(picture, (left, top), alpha)
+        opaque = np.asarray(alpha) > 127
+        under[opaque] = CONCEPTS.index(concept) + 1
+        whole[CONCEPTS.index(concept) + 1] = np.count_nonzero(opaque)
+        return True
+    return False
+
+
+def _leaves_room(labels: np.ndarray, under: np.ndarray, whole: np.ndarray) -> bool:
+    """Would every object keep its visible share if the whole square `under` (h, w) of `labels` were covered?"""
+    if not whole.any():
+        return True
+    visible = np.bincount(labels.ravel(), minlength=len(whole)) - np.bincount(under.ravel(), minlength=len(whole))
+    return bool((visible >= (1 - MAX_HIDDEN) * whole)[1:].all())
+
+
+def _boxes(labels: np.ndarray, concepts: dict[str, tuple[str, str | None]]) -> dict[str, tuple[int, int, int, int]]:
+    boxes = {}
+    for concept in concepts:
+        mask = labels == CONCEPTS.index(concept) + 1
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        boxes[concept] = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+    return boxes

@@ -1,0 +1,121 @@
+"""The emoji scenes: true masks, true captions, the same for the same seed."""
+
+import re
+
+import numpy as np
+import pytest
+
+from ovamnb.emoji import CONCEPTS, scene, words
+from ovamnb.emoji.data import Scenes, batches
+from ovamnb.emoji.grounds import GROUNDS, ground
+from ovamnb.emoji.scenes import MAX_HIDDEN
+from ovamnb.emoji.sprites import CODE_POINTS, NATURAL_COLOUR, PAINTABLE, PAINTS, STYLES, paint, sprite
+
+SEEDS = range(300)
+
+
+def test_there_are_enough_concepts_and_every_voc_class_that_has_an_emoji():
+    voc = "aeroplane bicycle bird boat bottle bus car cat chair cow dog horse motorbike person sheep sofa train tv".split()
+    assert len(CONCEPTS) >= 25 and {*voc, "potted plant"} <= set(CONCEPTS)
+    assert set(words.NAMES) == set(CODE_POINTS)
+    assert set(NAMES_WITH_COLOUR := {*NATURAL_COLOUR, *PAINTABLE}) <= set(CONCEPTS) and NAMES_WITH_COLOUR
+
+
+def test_same_seed_same_scene():
+    one, two, other = scene(5), scene(5), scene(6)
+    assert np.array_equal(one.image, two.image) and np.array_equal(one.labels, two.labels)
+    assert one.caption == two.caption and one.objects == two.objects
+    assert not np.array_equal(one.image, other.image)
+
+
+@pytest.mark.parametrize("size", [(128, 128), (64, 64), (96, 160)])
+def test_shapes_masks_and_boxes_agree(size):
+    for seed in range(40):
+        picture = scene(seed, size=size)
+        assert picture.image.shape == (*size, 3) and picture.image.dtype == np.uint8
+        assert picture.labels.shape == size
+        shown = {CONCEPTS[k - 1] for k in np.unique(picture.labels) if k}
+        assert shown == {thing.concept for thing in picture.objects} and 1 <= len(shown) <= 3
+        for thing in picture.objects:
+            mask = picture.mask(thing.concept)
+            left, top, right, bottom = thing.box
+            assert mask[top:bottom, left:right].sum() == mask.sum()
+            assert mask[top].any() and mask[bottom - 1].any() and mask[:, left].any() and mask[:, right - 1].any()
+
+
+def test_the_mask_is_where_the_object_was_drawn():
+    """Without the object the pixels outside its mask are the same ground, pixel for pixel (but for its soft edge)."""
+    rng = np.random.default_rng(3)
+    picture = scene(rng, concepts=["car"], ground_name="night", count=1)
+    replay = np.random.default_rng(3)
+    bare = ground("night", replay, (128, 128))
+    changed = (picture.image != bare).any(-1)
+    mask = picture.mask("car")
+    assert (changed | ~mask).mean() > 0.995  # inside the mask nearly every pixel is the car's
+    assert (changed & ~mask).sum() < 0.5 * mask.sum()  # outside only the anti-aliased rim
+    assert mask.any() and not changed[:1, :1].any()
+
+
+def test_no_object_loses_more_than_a_quarter_to_another():
+    """Objects are drawn one after another: what the first one shows alone against what it shows in company."""
+    assert MAX_HIDDEN == 0.25
+    for seed in range(60):
+        picture = scene(seed, count=3)
+        for thing in picture.objects:
+            assert picture.mask(thing.concept).sum() > 20
+
+
+def test_captions_name_what_is_there_from_left_to_right():
+    for seed in SEEDS:
+        picture = scene(seed)
+        places = [picture.caption.index(thing.word) for thing in picture.objects]
+        if len({thing.word for thing in picture.objects}) == len(places):
+            assert places == sorted(places), picture.caption
+        centres = [thing.box[0] + thing.box[2] for thing in picture.objects]
+        assert centres == sorted(centres)
+
+
+def test_grammar():
+    captions = [scene(seed).caption for seed in SEEDS]
+    joined = " | ".join(captions)
+    assert not re.search(r"\ba [aeiou]|\ban [^aeiou]|  |, on| and on\b", joined)
+    for expected in ("a photograph of", "on the grass", "in the snow", "animal", "vehicle", "red ", "an elephant"):
+        assert expected in joined
+    assert words.with_article("orange cat") == "an orange cat"
+
+
+def test_held_out_words_never_stand_in_a_caption():
+    held_out = {part for word in words.HELD_OUT for part in word.split()}
+    said = {part for seed in range(2000) for part in re.findall(r"[a-z]+", scene(seed, size=(32, 32)).caption)}
+    every = {
+        part
+        for group in (*words.NAMES.values(), *words.GROUND_PHRASES.values(), words.PREFIXES, words.HYPERNYMS)
+        for phrase in group
+        for part in phrase.split()
+    }
+    assert not held_out & (said | every)
+    assert set(words.HELD_OUT.values()) <= set(CONCEPTS)
+
+
+def test_painting_changes_the_body_and_leaves_the_outline():
+    for concept in PAINTABLE:
+        for style in STYLES:
+            plain, blue = sprite(concept, style), sprite(concept, style, "blue")
+            assert np.array_equal(plain[..., 3], blue[..., 3])
+    red, green = (paint(sprite("car", "twitter"), PAINTS[c])[..., :3].astype(int) for c in ("red", "green"))
+    body = sprite("car", "twitter")[..., 3] > 200
+    assert (red[body][:, 0] - red[body][:, 1]).mean() > 30 < (green[body][:, 1] - green[body][:, 0]).mean()
+
+
+@pytest.mark.parametrize("name", GROUNDS)
+def test_grounds_fill_any_size(name):
+    picture = ground(name, np.random.default_rng(0), (40, 72))
+    assert picture.shape == (40, 72, 3) and picture.dtype == np.uint8 and picture.std() > 1
+
+
+def test_batches_resume_where_they_stopped():
+    settings = {"batch": 3, "size": (32, 32)}
+    whole = [image for image, *_ in batches("unet", 0, 4, **settings)]
+    rest = [image for image, *_ in batches("unet", 2, 2, **settings)]
+    assert all((a == b).all() for a, b in zip(whole[2:], rest, strict=True))
+    assert (Scenes("unet", 0, 1, (32, 32))[0][0] != Scenes("test", 0, 1, (32, 32))[0][0]).any()
