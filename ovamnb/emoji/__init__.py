@@ -1,8 +1,9 @@
 """The small world the bundled model lives in: emoji on procedural grounds, with captions and exact masks.
 
-Reading order: `sprites` and `grounds` (what there is to see), `words` (what there is to say), `scenes` (both together), `data`
-(as batches); `text_encoder`, `autoencoder` and `denoiser` (the three parts of the model), `loop` and `train` (how they learn);
-`classifier`, `measure_generation`, `measure_maps`, `evaluate` and `card` (what they learned).
+Reading order: `sprites` and `grounds` (what there is to see), `words` (what there is to say), `scenes`
+(both together), `data` (as batches); `text_encoder`, `autoencoder` and `denoiser` (the three parts of the
+model), `loop` and `train` (how they learn); `classifier`, `measure_generation`, `measure_maps`, `evaluate`
+and `card` (what they learned).
 """
 
 from .scenes import Scene, SceneObject, scene

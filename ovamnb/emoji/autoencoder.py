@@ -2,7 +2,8 @@
 
     loss = |x - D(z)| + |∇x - ∇D(z)| + 1e-6 · KL(q(z|x) ‖ N(0, 1)),   z ~ q(z|x)
 
-The second term compares differences between neighbouring pixels: it keeps the edges of small sprites crisp without a GAN.
+The second term compares differences between neighbouring pixels: it keeps the edges of small sprites crisp
+without a GAN.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ def reconstruction_loss(vae: AutoencoderKL, images: torch.Tensor) -> torch.Tenso
 
 @torch.no_grad()
 def set_scale(vae: AutoencoderKL, images: torch.Tensor) -> None:
-    """Stores the factor that gives latents unit variance where every pipeline looks for it: in the VAE's config."""
+    """Stores the factor that gives latents unit variance where every pipeline looks for it: in the VAE's
+    config."""
     latents = vae.encode(images).latent_dist.mean
     vae.register_to_config(scaling_factor=round(float(1 / latents.std()), 5))
 

@@ -15,9 +15,9 @@ pipeline_tag: text-to-image
 ---
 # The bundled model of ovamnb
 
-A small `StableDiffusionPipeline` that draws emoji scenes. It was trained from nothing by `python -m ovamnb.emoji.train`, to be
-looked into: it loads with plain diffusers, runs in seconds on two CPU cores, and every picture it was trained on has exact masks
-(which training never saw; they only measure).
+A small `StableDiffusionPipeline` that draws emoji scenes. It was trained from nothing, by
+`python -m ovamnb.emoji.train`, to be looked into: it loads with plain diffusers, runs in seconds on two CPU
+cores, and every picture it was trained on has exact masks (which training never saw; they only measure).
 
     from diffusers import StableDiffusionPipeline
     pipe = StableDiffusionPipeline.from_pretrained("ovamnb/assets/bundled")
@@ -26,14 +26,15 @@ looked into: it loads with plain diffusers, runs in seconds on two CPU cores, an
 | part | what |
 |---|---|
 | VAE | `AutoencoderKL`, factor 4: 128×128 pixels ↔ 4×32×32 latents |
-| text encoder | frozen table of 20 000 word vectors distilled from all-MiniLM-L6-v2, learned positions, no layers; at most 32 tokens |
+| text encoder | frozen table of 20 000 word vectors distilled from all-MiniLM-L6-v2; learned positions |
 | UNet | three levels (32, 16, 8), self- and cross-attention on each and in the middle, 4 heads |
 | scheduler | DDIM, Stable Diffusion's noise schedule, v-prediction |
 
 ## Data and licences
-Scenes of one to three objects out of {concepts} concepts in {styles} art styles on eight procedural grounds, with captions from a
-grammar, composed anew for every step. Art: Fluent Emoji (Microsoft, MIT), Noto Emoji (Google, Apache-2.0), Twemoji (CC-BY 4.0);
-word vectors: all-MiniLM-L6-v2 (Apache-2.0). Held out of every caption: {held_out}.
+Scenes of one to three objects out of {concepts} concepts in {styles} art styles on eight procedural
+grounds, with captions from a grammar, composed anew for every step. Art: Fluent Emoji (Microsoft, MIT),
+Noto Emoji (Google, Apache-2.0), Twemoji (CC-BY 4.0); word vectors: all-MiniLM-L6-v2 (Apache-2.0). Held out
+of every caption: {held_out}.
 
 ## Training
 {training}
@@ -42,8 +43,9 @@ word vectors: all-MiniLM-L6-v2 (Apache-2.0). Held out of every caption: {held_ou
 {figures}
 
 ## Limits
-It knows {concepts} things and eight grounds, on 128×128 pixels. Its words carry no context: "red" colours what it likes, and word
-order says little. A word outside its 20 000 is refused. Pictures are worth looking into, not worth printing.
+It knows {concepts} things and eight grounds, on 128×128 pixels. Its words carry no context: "red" colours
+what it likes, and word order says little. A word outside its 20 000 is refused. Pictures are worth looking
+into, not worth printing.
 """
 
 
@@ -74,28 +76,35 @@ def _training(record: dict) -> str:
 | time | {vae["seconds"] / 60:.0f} min | {unet["seconds"] / 60:.0f} min |
 | last loss | {vae["loss"]:.4f} | {unet["loss"]:.4f} |
 
-AdamW {plan["learning_rate"]} with warm-up and a cosine tail, EMA, 10 % empty captions, seed {plan["seed"]}; {record["device"]};
-{versions}. The VAE reconstructs 64 held-out scenes with a mean absolute error of {vae["error"]} grey levels of 255 (PSNR {vae["psnr"]} dB)."""
+AdamW {plan["learning_rate"]} with warm-up and a cosine tail, EMA, 10 % empty captions, seed
+{plan["seed"]}; {record["device"]}; {versions}. The VAE reconstructs 64 held-out scenes with a mean
+absolute error of {vae["error"]} grey levels of 255 (PSNR {vae["psnr"]} dB)."""
 
 
 def _figures(figures: dict) -> str:
     best = figures["best_block"]
     rows = "\n".join(
         f"| {'**' + name + '**' if name == best else name} | {row['threshold']} | "
-        + " | ".join(f"{row[kind]:.3f}" if kind in row else "" for kind in ("class", "held out", "class of held out", "wrong"))
+        + " | ".join(
+            f"{row[kind]:.3f}" if kind in row else ""
+            for kind in ("class", "held out", "class of held out", "wrong")
+        )
         + " |"
         for name, row in figures["maps"].items()
     )
     selection = "\n".join(f"| {name} | {value:.3f} |" for name, value in figures["selection"].items())
-    text = f"""**Maps.** mIoU of a word's map with its object's visible pixels on {figures["scenes"]} held-out rendered scenes, noised at
-{", ".join(map(str, figures["noise_steps"]))} of 1000 and read with their captions; each map from its minimum to its maximum, cut at a threshold
-that was chosen, like the **best block**, on other scenes. "wrong": a class that is not in the scene, as control.
+    noise = ", ".join(map(str, figures["noise_steps"]))
+    text = f"""**Maps.** mIoU of a word's map with its object's visible pixels on {figures["scenes"]} held-out
+rendered scenes, noised at {noise} of 1000 and read with their captions; each map from its
+minimum to its maximum, cut at a threshold that was chosen, like the **best block**, on other scenes.
+"wrong": a class that is not in the scene, as control.
 
 | cross-attention | threshold | class word | held-out word | class word, same objects | wrong word |
 |---|---|---|---|---|---|
 {rows}
 
-**Selection.** In scenes of two objects, share of words whose map (best block) is denser on their own object than on the other.
+**Selection.** In scenes of two objects, share of words whose map (best block) is denser on their own object
+than on the other.
 
 | words | share |
 |---|---|
@@ -104,8 +113,9 @@ that was chosen, like the **best block**, on other scenes. "wrong": a class that
     if "generation" in figures:
         made, judge = figures["generation"], figures["judge"]
         text += f"""
-**Generation.** Share of prompted objects that a classifier finds (trained on rendered scenes; on held-out ones its recall is
-{judge["recall"]:.3f}, its precision {judge["precision"]:.3f}): one object **{made["one_object"]:.2f}**; two objects, each
-**{made["two_objects_each"]:.2f}**, both {made["two_objects_both"]:.2f}; an object that was not asked for {made["chance"]:.3f}.
+**Generation.** Share of prompted objects that a classifier finds (trained on rendered scenes; on held-out
+ones its recall is {judge["recall"]:.3f}, its precision {judge["precision"]:.3f}): one object
+**{made["one_object"]:.2f}**; two objects, each **{made["two_objects_each"]:.2f}**, both
+{made["two_objects_both"]:.2f}; an object that was not asked for {made["chance"]:.3f}.
 """
     return text

@@ -1,7 +1,8 @@
-"""An independent judge: which concepts does a picture show? Trained on rendered scenes, it never sees the diffusion model.
+"""An independent judge: which concepts does a picture show? Trained on rendered scenes, it never sees the
+diffusion model.
 
-    >>> judge = train_classifier(Path("runs/classifier"))
-    >>> presence = judge(images).sigmoid()          # (batch, 3, h, w) in [-1, 1] → (batch, concept) in [0, 1]
+>>> judge = train_classifier(Path("runs/classifier"))
+>>> presence = judge(images).sigmoid()          # (batch, 3, h, w) in [-1, 1] → (batch, concept) in [0, 1]
 """
 
 from __future__ import annotations
@@ -23,13 +24,16 @@ PRESENT = 0.5
 
 
 class Judge(nn.Sequential):
-    """Four strided convolutions and a second look at the coarsest grid, then the most certain place of each concept."""
+    """Four strided convolutions and a second look at the coarsest grid, then the most certain place of each
+    concept."""
 
     def __init__(self) -> None:
         layers: list[nn.Module] = []
         for before, after in zip((3, *CHANNELS), (*CHANNELS, CHANNELS[-1]), strict=False):
             stride = 2 if after != before else 1
-            layers += [nn.Conv2d(before, after, 5 if before == 3 else 3, stride, 2 if before == 3 else 1, bias=False)]
+            layers += [
+                nn.Conv2d(before, after, 5 if before == 3 else 3, stride, 2 if before == 3 else 1, bias=False)
+            ]
             layers += [nn.GroupNorm(8, after), nn.SiLU()]
         super().__init__(*layers, nn.Conv2d(CHANNELS[-1], len(CONCEPTS), 3, padding=1))
 
@@ -45,16 +49,22 @@ def presence(labels: Tensor) -> Tensor:
 
 
 def train_classifier(folder: Path, *, steps: int = 1500, batch: int = 32, device: str | None = None) -> Judge:
-    """Trains the judge, or reads it back: the checkpoint of a finished run is its result. Minutes on two cores.
+    """Trains the judge, or reads it back: the checkpoint of a finished run is its result. Minutes on two
+    cores.
 
-    A weak blur and noise are added, so that the judge does not live on the renderer's crisp edges, which a VAE never has.
+    A weak blur and noise are added, so that the judge does not live on the renderer's crisp edges, which a
+    VAE never has.
     """
     place = pick_device(device)
     judge = Judge().to(place)
 
     def loss(pair: tuple[Tensor, Tensor]) -> Tensor:
         images, truth = (part.to(place) for part in pair)
-        return nn.functional.binary_cross_entropy_with_logits(judge(images).float(), truth, reduction="none").sum(1).mean()
+        return (
+            nn.functional.binary_cross_entropy_with_logits(judge(images).float(), truth, reduction="none")
+            .sum(1)
+            .mean()
+        )
 
     def labelled(first: int) -> Iterator[tuple[Tensor, Tensor]]:
         for images, labels, _ in batches("classifier", first, steps - first, batch=batch, size=(128, 128)):
@@ -68,7 +78,8 @@ def train_classifier(folder: Path, *, steps: int = 1500, batch: int = 32, device
 
 @torch.no_grad()
 def judge_accuracy(judge: Judge, count: int = 500, seed: int = 0) -> dict[str, float]:
-    """On held-out rendered scenes: the share of objects found (recall) and of findings that are right (precision)."""
+    """On held-out rendered scenes: the share of objects found (recall) and of findings that are right
+    (precision)."""
     place = next(judge.parameters()).device
     data = Scenes("validation", 10_000, 10_000 + count, (128, 128), seed)
     found, there = [], []

@@ -1,4 +1,5 @@
-"""Scenes as an endless stream of batches: batch number i is always the same, wherever a run starts or resumes."""
+"""Scenes as an endless stream of batches: batch number i is always the same, wherever a run starts or
+resumes."""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
     z_t = √ᾱ_t z + √(1-ᾱ_t) ε,   v = √ᾱ_t ε - √(1-ᾱ_t) z,   loss = mean (v - v̂(z_t, t, text))²
 
-(v-prediction, Salimans & Ho 2022.) Self- and cross-attention stand at all three resolutions, so that a reader can compare them.
+(v-prediction, Salimans & Ho 2022.) Self- and cross-attention stand at all three resolutions, so that a
+reader can compare them.
 """
 
 from __future__ import annotations
@@ -52,14 +53,17 @@ def build_scheduler() -> DDIMScheduler:
 class Denoiser(nn.Module):
     """UNet and text encoder together: what is trained, and the loss it is trained with."""
 
-    def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, scheduler: DDIMScheduler) -> None:
+    def __init__(
+        self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, scheduler: DDIMScheduler
+    ) -> None:
         super().__init__()
         self.unet, self.text_encoder, self.scheduler = unet, text_encoder, scheduler
 
     def forward(self, latents: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """latents (batch, 4, h, w), token ids (batch, token) → scalar loss.
 
-        The steps of a batch are spread evenly over the schedule: less variance than independent draws, at no cost.
+        The steps of a batch are spread evenly over the schedule: less variance than independent draws, at
+        no cost.
         """
         batch, device = len(latents), latents.device
         total = self.scheduler.config.num_train_timesteps

@@ -2,13 +2,14 @@
 
 (a) generation   share of generated pictures in which an independent classifier finds what the prompt named
 (b) maps         mIoU of the class word's map on held-out rendered scenes, noised at several steps
-(c) selection    in scenes of two objects, share of words whose map is denser on their own object than on the other
+(c) selection    in scenes of two objects, share of words whose map is denser on their own object
 (d) held out     b and c for words that stood in no caption
 (e) control      b and c for a word whose object is not there
 
-Which block and which threshold to use is decided on validation scenes and never on the test scenes of the report. The maps come
-from the public API, as a reader would get them. Figures go to `figures.json` and into the model card, README.md, of the folder;
-with `--install` the measured folder then replaces the bundled model.
+Which block and which threshold to use is decided on validation scenes and never on the test scenes of the
+report. The maps come from the public API, as a reader would get them. Figures go to `figures.json` and into
+the model card, README.md, of the folder; with `--install` the measured folder then replaces the bundled
+model.
 """
 
 from __future__ import annotations
@@ -25,11 +26,19 @@ from .measure_maps import SELECTIONS, measure_maps
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", nargs="?", default="bundled", help="a pipeline folder or known name (default %(default)s)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "model", nargs="?", default="bundled", help="a pipeline folder or known name (default %(default)s)"
+    )
     parser.add_argument("--scenes", type=int, default=300, help="test scenes for b–e (default %(default)s)")
-    parser.add_argument("--images", type=int, default=112, help="generated images for a (default %(default)s)")
-    parser.add_argument("--judge", type=Path, default=Path("runs/classifier"), help="where the classifier is kept")
+    parser.add_argument(
+        "--images", type=int, default=112, help="generated images for a (default %(default)s)"
+    )
+    parser.add_argument(
+        "--judge", type=Path, default=Path("runs/classifier"), help="where the classifier is kept"
+    )
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
     parser.add_argument("--install", action="store_true", help="make the measured model the bundled one")
     given = parser.parse_args(arguments)
@@ -40,7 +49,10 @@ def main(arguments: list[str] | None = None) -> None:
     pipe.set_progress_bar_config(disable=True)
     figures = measure_maps(pipe, test=given.scenes)
     for name, row in figures["maps"].items():
-        print(f"{name:<44}" + "  ".join(f"{kind} {row[kind]:.3f}" for kind in ("validation", *SELECTIONS) if kind in row))
+        print(
+            f"{name:<44}"
+            + "  ".join(f"{kind} {row[kind]:.3f}" for kind in ("validation", *SELECTIONS) if kind in row)
+        )
     for name, value in figures["selection"].items():
         print(f"{name:<44}{value:.3f}")
     if given.images:

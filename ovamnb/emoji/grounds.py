@@ -2,8 +2,9 @@
 
     >>> ground("grass", np.random.default_rng(0), (128, 128))  # (h, w, 3) uint8
 
-Each ground is a base colour, a pattern that makes it recognisable (blades, planks, stars) and a slow change of light.
-The drawing functions work on planes, (3, h, w) float32 in [0, 255]: numpy is several times faster along long last axes.
+Each ground is a base colour, a pattern that makes it recognisable (blades, planks, stars) and a slow change
+of light. The drawing functions work on planes, (3, h, w) float32 in [0, 255]: numpy is several times faster
+along long last axes.
 """
 
 from __future__ import annotations

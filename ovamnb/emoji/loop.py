@@ -1,10 +1,11 @@
-"""One training loop for everything the project trains: progress, EMA, checkpoints that can be resumed, any device.
+"""One training loop for everything the project trains: progress, EMA, checkpoints that can be resumed, any
+device.
 
     fit("unet", module, loss, batches, steps=20_000, learning_rate=1e-3, folder=Path("runs/bundled"))
 
-`loss(batch)` returns a scalar; `batches(start)` yields batches from step `start` on, so that a resumed run sees what an
-uninterrupted one would have seen. Checkpoints are safetensors, written to a temporary name and then renamed: an interrupted run
-loses at most `every` seconds and never a file.
+`loss(batch)` returns a scalar; `batches(start)` yields batches from step `start` on, so that a resumed run
+sees what an uninterrupted one would have seen. Checkpoints are safetensors, written to a temporary name and
+then renamed: an interrupted run loses at most `every` seconds and never a file.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ def pick_device(name: str | None = None) -> torch.device:
 
 
 def learning_rate_factor(step: int, steps: int, warm_up: int = 300, decay: float = 0.25) -> float:
-    """Linear warm-up, constant, then cosine to zero over the last quarter: a run can be lengthened before that quarter."""
+    """Linear warm-up, constant, then cosine to zero over the last quarter: a run can be lengthened before
+    that quarter."""
     start = steps * (1 - decay)
     tail = 1.0 if step < start else 0.5 * (1 + math.cos(math.pi * (step - start) / max(1.0, steps - start)))
     return min(1.0, (step + 1) / warm_up) * tail
@@ -62,10 +64,13 @@ def fit(
     ema_decay: float = 0.9995,
     every: float = 120.0,
 ) -> Run:
-    """Trains `module` in place until `steps`, resuming from `folder/name.safetensors`; at the end it holds the EMA weights.
+    """Trains `module` in place until `steps`, resuming from `folder/name.safetensors`; at the end it holds
+    the EMA weights.
 
-    learning_rate: AdamW's peak, weight decay 0.01, gradients clipped at norm 1. On CUDA the loss runs under bfloat16 autocast.
-    every: seconds between checkpoints. Raises FloatingPointError if the loss is no longer finite, naming the last checkpoint.
+    learning_rate: AdamW's peak, weight decay 0.01, gradients clipped at norm 1. On CUDA the loss runs under
+    bfloat16 autocast.
+    every: seconds between checkpoints. Raises FloatingPointError if the loss is no longer finite, naming
+    the last checkpoint.
     """
     parameters = [p for p in module.parameters() if p.requires_grad]
     device = parameters[0].device
@@ -93,7 +98,9 @@ def fit(
             if run.step % 10 == 0:  # reading the loss waits for the device
                 now = value.item()
                 if not math.isfinite(now):
-                    raise FloatingPointError(f"{name}: loss {now} at step {run.step}; start again from {path}.")
+                    raise FloatingPointError(
+                        f"{name}: loss {now} at step {run.step}; start again from {path}."
+                    )
                 run.loss = now if math.isnan(run.loss) else 0.9 * run.loss + 0.1 * now
                 bar.set_postfix(loss=f"{run.loss:.4f}")
             bar.update()
@@ -108,7 +115,9 @@ def fit(
     return run
 
 
-def _save(path: Path, parameters: list[nn.Parameter], ema: EMAModel, optimizer: torch.optim.Optimizer, run: Run) -> None:
+def _save(
+    path: Path, parameters: list[nn.Parameter], ema: EMAModel, optimizer: torch.optim.Optimizer, run: Run
+) -> None:
     tensors = {f"model.{i}": p.detach() for i, p in enumerate(parameters)}
     tensors |= {f"ema.{i}": p for i, p in enumerate(ema.shadow_params)}
     for i, state in optimizer.state_dict()["state"].items():
@@ -122,17 +131,20 @@ def _save(path: Path, parameters: list[nn.Parameter], ema: EMAModel, optimizer: 
 def _load(path: Path, parameters: list[nn.Parameter], ema: EMAModel, optimizer: torch.optim.Optimizer) -> Run:
     with safe_open(path, "pt") as file:
         run = Run(**json.loads(file.metadata()["run"]))
-        count = sum(key.startswith("model.") for key in file.keys())
+        names = list(file.keys())
+        count = sum(name.startswith("model.") for name in names)
         if count != len(parameters):
-            raise ValueError(f"{path} holds {count} tensors, the model {len(parameters)}: another folder, or delete it.")
+            raise ValueError(
+                f"{path} holds {count} tensors, the model {len(parameters)}: another folder, or delete it."
+            )
         adam: dict[int, dict[str, torch.Tensor]] = {}
-        for key in file.keys():
-            kind, index, *rest = key.split(".")
+        for name in names:
+            kind, index, *rest = name.split(".")
             if kind == "adam":
-                adam.setdefault(int(index), {})[rest[0]] = file.get_tensor(key)
+                adam.setdefault(int(index), {})[rest[0]] = file.get_tensor(name)
             else:
                 target = parameters[int(index)].data if kind == "model" else ema.shadow_params[int(index)]
-                target.copy_(file.get_tensor(key))
+                target.copy_(file.get_tensor(name))
     ema.optimization_step = run.step
     optimizer.load_state_dict({"state": adam, "param_groups": optimizer.state_dict()["param_groups"]})
     return run

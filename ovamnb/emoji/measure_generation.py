@@ -30,7 +30,8 @@ def prompts(objects: int, count: int, seed: int = 0) -> list[tuple[str, list[str
 
 @torch.no_grad()
 def generation_rates(pipe, judge: Judge, *, images: int, batch: int = 16) -> dict[str, float]:
-    """Shares in [0, 1]: `one_object`; `two_objects_each` (an object of a pair), `two_objects_both` (both of a pair);
+    """Shares in [0, 1]: `one_object`; `two_objects_each` (an object of a pair), `two_objects_both` (both of
+    a pair);
     `chance`: how often an unnamed concept is found, the rate of a model that ignores its prompt."""
     place = next(judge.parameters()).device
     rates: dict[str, float] = {}

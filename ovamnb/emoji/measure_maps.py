@@ -1,7 +1,8 @@
 """Do the words find their objects? Maps of rendered scenes with exact masks, noised at several steps.
 
-The UNet reads a scene's caption in plain class names; then words are asked of the recorded queries, one attribution text each,
-"a photograph of a cat". A map counts as right where it agrees with the object's visible pixels.
+The UNet reads a scene's caption in plain class names; then words are asked of the recorded queries, one
+attribution text each, "a photograph of a cat". A map counts as right where it agrees with the object's
+visible pixels.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from .sprites import CONCEPTS
 NOISE_STEPS = (150, 300, 450, 600)
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
 SELECTIONS = ("class", "held out", "class of held out", "wrong")
-"""What is asked: the class name; a held-out word; the class name on those same objects; a class that is not there."""
+"""What is asked: the class name; a held-out word; the class name on those same objects; a class that is not
+there."""
 
 
 @dataclass
@@ -35,7 +37,8 @@ class Tally:
 
     metrics: dict[float, MulticlassJaccardIndex] = field(
         default_factory=lambda: {
-            t: MulticlassJaccardIndex(len(CONCEPTS) + 1, average="none", validate_args=False) for t in THRESHOLDS
+            t: MulticlassJaccardIndex(len(CONCEPTS) + 1, average="none", validate_args=False)
+            for t in THRESHOLDS
         }
     )
 
@@ -57,13 +60,16 @@ class Tally:
 def stream(name: str, count: int, objects: int | None = None, seed: int = 0) -> list[Scene]:
     """`count` scenes in plain class names; with `objects`, only scenes that show that many."""
     start = 50_000 * (objects or 0)
-    all_scenes = (scene(stream_rng(seed, name, start + i), count=objects, plain=True) for i in itertools.count())
+    all_scenes = (
+        scene(stream_rng(seed, name, start + i), count=objects, plain=True) for i in itertools.count()
+    )
     wanted = (picture for picture in all_scenes if objects in (None, len(picture.objects)))
     return list(itertools.islice(wanted, count))
 
 
 def traces(pipe, pictures: list[Scene], batch: int = 20) -> Iterator[tuple[Scene, object, int]]:
-    """(scene, trace, index of its image in the trace); every scene is noised at NOISE_STEPS, always with the same noise."""
+    """(scene, trace, index of its image in the trace); every scene is noised at NOISE_STEPS, always with
+    the same noise."""
     device, dtype = pipe.unet.device, pipe.unet.dtype
     for start in range(0, len(pictures), batch):
         part = pictures[start : start + batch]
@@ -109,8 +115,11 @@ def tally(pipe, pictures: list[Scene], blocks: dict[str, object], selections: tu
     return tallies
 
 
-def selection_rate(pipe, pictures: list[Scene], blocks: object, *, together: bool, held_out: bool = False) -> float:
-    """Share of words whose map is denser (mean over the mask) on their own object than on the other of the pair.
+def selection_rate(
+    pipe, pictures: list[Scene], blocks: object, *, together: bool, held_out: bool = False
+) -> float:
+    """Share of words whose map is denser (mean over the mask) on their own object than on the other of the
+    pair.
 
     together: both words stand in one attribution text and compete in its softmax; else each is asked alone.
     """
@@ -121,8 +130,14 @@ def selection_rate(pipe, pictures: list[Scene], blocks: object, *, together: boo
         asked = [other_names.get(concept, concept) if held_out else concept for concept in concepts]
         if held_out and asked == concepts:
             continue
-        texts = [" and ".join(map(words.with_article, asked))] if together else list(map(words.with_article, asked))
-        answers = {w: trace.maps(text, image=i, blocks=blocks)[w] for text in texts for w in asked if w in text}
+        texts = (
+            [" and ".join(map(words.with_article, asked))]
+            if together
+            else list(map(words.with_article, asked))
+        )
+        answers = {
+            w: trace.maps(text, image=i, blocks=blocks)[w] for text in texts for w in asked if w in text
+        }
         masks = [torch.from_numpy(picture.mask(concept)) for concept in concepts]
         for k, word in enumerate(asked):
             if held_out and word == concepts[k]:
@@ -133,24 +148,34 @@ def selection_rate(pipe, pictures: list[Scene], blocks: object, *, together: boo
 
 
 def measure_maps(pipe, *, test: int = 300, validation: int = 80) -> dict:
-    """Figures b–e. Per block and for their sum: mIoU on validation and test scenes at the threshold tuned on validation."""
+    """Figures b–e. Per block and for their sum: mIoU on validation and test scenes at the threshold tuned
+    on validation."""
     names = block_names(pipe)
     blocks: dict[str, object] = {name: [name] for name in names} | {"down + up (OVAM's default)": None}
     tuned = tally(pipe, stream("validation", validation), blocks, ("class",))
-    thresholds = {b: max(THRESHOLDS, key=lambda t: tuned[b, "class"].miou(t)) for b in blocks}  # noqa: B023
+    thresholds = {b: max(THRESHOLDS, key=lambda t: tuned[b, "class"].miou(t)) for b in blocks}
     best = max(names, key=lambda b: tuned[b, "class"].miou(thresholds[b]))
     judged = {best: blocks[best], "down + up (OVAM's default)": None}
     rest = {b: chosen for b, chosen in blocks.items() if b not in judged}
     pictures = stream("test", test)
     results = tally(pipe, pictures, judged, SELECTIONS) | tally(pipe, pictures, rest, ("class",))
     rows = {
-        block: {"threshold": thresholds[block], "validation": round(tuned[block, "class"].miou(thresholds[block]), 4)}
-        | {s: round(results[block, s].miou(thresholds[block]), 4) for s in SELECTIONS if (block, s) in results}
+        block: {
+            "threshold": thresholds[block],
+            "validation": round(tuned[block, "class"].miou(thresholds[block]), 4),
+        }
+        | {
+            s: round(results[block, s].miou(thresholds[block]), 4)
+            for s in SELECTIONS
+            if (block, s) in results
+        }
         for block in blocks
     }
     pairs = stream("test", test, objects=2)
     rates = {
-        f"{what}, {how}": round(selection_rate(pipe, pairs, [best], together=how == "together", held_out=what != "class"), 4)
+        f"{what}, {how}": round(
+            selection_rate(pipe, pairs, [best], together=how == "together", held_out=what != "class"), 4
+        )
         for what in ("class", "held out")
         for how in ("together", "alone")
     }
@@ -159,4 +184,6 @@ def measure_maps(pipe, *, test: int = 300, validation: int = 80) -> dict:
 
 def block_names(pipe) -> list[str]:
     """The cross-attentions of the UNet, by name."""
-    return [name for name, module in pipe.unet.named_modules() if getattr(module, "is_cross_attention", False)]
+    return [
+        name for name, module in pipe.unet.named_modules() if getattr(module, "is_cross_attention", False)
+    ]

@@ -1,9 +1,9 @@
 """Scenes of emoji with exact masks: the data that the bundled model is trained on and measured with.
 
-    >>> picture = scene(7)
-    >>> picture.caption
-    'a cat and a red car on grass'
-    >>> picture.image.shape, picture.labels.shape   # (h, w, 3) uint8, (h, w) uint8
+>>> picture = scene(7)
+>>> picture.caption
+'a cat and a red car on grass'
+>>> picture.image.shape, picture.labels.shape   # (h, w, 3) uint8, (h, w) uint8
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ _TRIES = 24  # to find a free place before the object is left out
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One object as it is seen: its concept, the word the caption uses for it, and where its visible pixels lie."""
+    """One object as it is seen: its concept, the word the caption uses for it, and where its visible pixels
+    lie."""
 
     concept: str
     word: str
@@ -65,9 +66,10 @@ def scene(
     """Composes one to three objects on a ground; the same seed gives the same scene.
 
     size: (h, w) in pixels. count: number of objects, by default one (20 %), two (50 %) or three (30 %).
-    concepts: which objects, instead of a random choice. style: one art style for all objects, by default each its own.
-    plain: the caption uses class names only, no colours, synonyms or hypernyms.
-    An object that finds no place where at least 75 % of everything stays visible is left out of picture and caption.
+    concepts: which objects, instead of a random choice. style: one art style for all objects, by default
+    each its own.
+    plain: the caption uses class names only, no colours, synonyms or hypernyms. An object that finds no
+    place where at least 75 % of everything stays visible is left out of picture and caption.
     """
     rng = np.random.default_rng(rng)
     if concepts is None:
@@ -103,7 +105,8 @@ def _place(
     tile: np.ndarray,
     crowd: int,
 ) -> bool:
-    """Draws the sprite into canvas and labels (h, w), and notes its area in `whole`; False if no place is free enough."""
+    """Draws the sprite into canvas and labels (h, w), and notes its area in `whole`; False if no place is
+    free enough."""
     h, w = labels.shape
     low, high = ((0.42, 0.8), (0.34, 0.56), (0.28, 0.46))[min(crowd, 3) - 1]
     for attempt in range(_TRIES):
@@ -125,14 +128,19 @@ def _place(
 
 
 def _leaves_room(labels: np.ndarray, under: np.ndarray, whole: np.ndarray) -> bool:
-    """Would every object keep its visible share if the whole square `under` (h, w) of `labels` were covered?"""
+    """Would every object keep its visible share if the whole square `under` (h, w) of `labels` were
+    covered?"""
     if not whole.any():
         return True
-    visible = np.bincount(labels.ravel(), minlength=len(whole)) - np.bincount(under.ravel(), minlength=len(whole))
+    visible = np.bincount(labels.ravel(), minlength=len(whole)) - np.bincount(
+        under.ravel(), minlength=len(whole)
+    )
     return bool((visible >= (1 - MAX_HIDDEN) * whole)[1:].all())
 
 
-def _boxes(labels: np.ndarray, concepts: dict[str, tuple[str, str | None]]) -> dict[str, tuple[int, int, int, int]]:
+def _boxes(
+    labels: np.ndarray, concepts: dict[str, tuple[str, str | None]]
+) -> dict[str, tuple[int, int, int, int]]:
     boxes = {}
     for concept in concepts:
         mask = labels == CONCEPTS.index(concept) + 1

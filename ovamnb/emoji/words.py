@@ -1,6 +1,7 @@
 """The language of the scenes: every word a caption may hold, and the words that are held out of all captions.
 
-The held-out words measure open vocabulary: the model never saw them, but its text encoder knows that a kitten is nearly a cat.
+The held-out words measure open vocabulary: the model never saw them, but its text encoder knows that a
+kitten is nearly a cat.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ HYPERNYMS: dict[str, tuple[str, ...]] = {
     "furniture": ("chair", "sofa"),
 }
 
-# word -> the concept it should find. None of them, nor any of their parts, stands in a caption (tests/test_scenes.py).
+# word -> the concept it should find. None of them, nor any of their parts, stands in a caption
+# (tests/test_scenes.py).
 HELD_OUT: dict[str, str] = {
     "kitten": "cat",
     "puppy": "dog",
@@ -90,12 +92,13 @@ def pick(rng: np.random.Generator, items: Sequence[str]) -> str:
 
 
 def with_article(noun_phrase: str) -> str:
-    """"a car", "an orange cat", "a human": by the first letter, which is enough for this vocabulary."""
+    """ "a car", "an orange cat", "a human": by the first letter, which is enough for this vocabulary."""
     return ("an " if noun_phrase[0] in "aeiou" else "a ") + noun_phrase
 
 
 def choose_word(rng: np.random.Generator, concept: str) -> str:
-    """The class name three times out of four, else a synonym (15 %) or a hypernym (10 %) where there is one."""
+    """The class name three times out of four, else a synonym (15 %) or a hypernym (10 %) where there is
+    one."""
     dice = rng.random()
     if dice < 0.15:
         return pick(rng, NAMES[concept])
@@ -105,14 +108,16 @@ def choose_word(rng: np.random.Generator, concept: str) -> str:
 
 
 def noun_phrase(rng: np.random.Generator, word: str, colour: str | None) -> str:
-    """The word with its article and, if the object has a colour and the dice say so, the colour: "a red car"."""
+    """The word with its article and, if the object has a colour and the dice say so, the colour: "a red
+    car"."""
     if word == "furniture":  # not countable
         return f"{colour} furniture" if colour and rng.random() < 0.6 else "furniture"
     return with_article(f"{colour} {word}" if colour and rng.random() < 0.6 else word)
 
 
 def caption(rng: np.random.Generator, phrases: list[str], ground: str | None) -> str:
-    """Noun phrases from left to right, joined as English does: "a photograph of a cat, a red car and a tree on grass"."""
+    """Noun phrases from left to right, joined as English does: "a photograph of a cat, a red car and a tree
+    on grass"."""
     *head, last = phrases
     listed = f"{', '.join(head)} and {last}" if head else last
     where = pick(rng, GROUND_PHRASES[ground]) if ground is not None else ""
