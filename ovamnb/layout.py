@@ -1,0 +1,55 @@
+"""Who is who in the UNet's batch: under guidance each image has more than one row."""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+from torch import Tensor, nn
+
+from .unet import unwrapped
+
+
+def running_pipeline(unet: nn.Module):
+    """The pipeline whose `__call__` is running this UNet just now; None in a loop written by hand.
+
+    A pipeline keeps its guidance scale after its call, so asking the object alone would mistake a later
+    loop by hand for guided generation. The call stack tells, and finds img2img on a borrowed UNet too.
+    """
+    frame = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_name == "__call__":
+            owner = frame.f_locals.get("self")
+            if unwrapped(getattr(owner, "unet", None)) is unet and hasattr(
+                owner, "do_classifier_free_guidance"
+            ):
+                return owner
+        frame = frame.f_back
+    return None
+
+
+def batch_layout(pipeline, sample: Tensor, guidance: bool | None) -> tuple[str, ...]:
+    """The parts of a batch, in order, each with one row per image: `sample` (batch, channel, h, w).
+
+    Raises ValueError where that cannot be known.
+    """
+    if guidance is not None:
+        layout = ("unconditional", "conditional") if guidance else ("conditional",)
+    elif pipeline is not None:
+        layout = ("unconditional",) * pipeline.do_classifier_free_guidance + ("conditional",)
+        layout += ("perturbed",) * bool(getattr(pipeline, "do_perturbed_attention_guidance", False))
+    elif len(sample) == 1:
+        layout = ("conditional",)
+    else:
+        raise ValueError(
+            f"The UNet is called by hand with {len(sample)} rows: say ov.record(pipe, guidance=True) if they "
+            "are [unconditional…, conditional…], guidance=False if each row is an image."
+        )
+    # Guidance shows every part the same latents (or the same NaN); other pipelines have layouts of their own.
+    parts = sample.nan_to_num().chunk(len(layout)) if guidance is None else [sample]
+    if len(sample) % len(layout) or not all(torch.equal(part, parts[0]) for part in parts):
+        raise ValueError(
+            f"These {len(sample)} rows are no batch of {' + '.join(layout)}: use a pipeline with plain "
+            "classifier-free guidance, or say guidance=True or False for what the rows are."
+        )
+    return layout

@@ -1,0 +1,166 @@
+"""Figures: an image with a heat map or a mask over it, and one panel per word."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from torch import Tensor
+
+HEAT = "viridis"  # rises evenly in lightness: readable in print and with any colour vision
+MASK = (0.90, 0.38, 0.00)  # vermilion of the Okabe-Ito palette, which keeps apart from most image colours
+DPI = 90  # sharp enough on a screen, and small in a notebook
+
+
+def show(
+    image,
+    mask_or_heat: Tensor | np.ndarray | None = None,
+    *,
+    ax: Axes | None = None,
+    title: str | None = None,
+    label: str = "attention (sum over heads, steps, blocks)",
+    vmax: float | None = None,
+) -> Figure:
+    """Draw an image, with a mask outlined or a heat map laid over it, and return the figure.
+
+        ov.show(image)
+        ov.show(image, mask)                                     # bool (h, w)
+        ov.show(image, heat, title="kitten", label="share of attention")
+        ov.show(image, heat, ax=axes[0])                         # into a figure of your own
+
+    `image`: a PIL image, an array (h, w), (h, w, 3) or a tensor (3, h, w); uint8, or floats 0 to 1.
+    Mask and heat may have any grid: they are stretched over the image. `label` names the heat's unit beside
+    its colour bar, `vmax` the value of the brightest colour (the map's maximum by default).
+    """
+    pixels = to_pixels(image)
+    if ax is None:
+        h, w = pixels.shape[:2]
+        ax = new_figure(3.6 * min(w / h, 2) + 0.6, 3.6 * min(w / h, 2) * h / w + 0.4).subplots()
+    if mask_or_heat is None:
+        _axes_for(ax, pixels, title)
+        ax.imshow(pixels)
+    elif to_array(mask_or_heat).dtype == bool:
+        outline(ax, pixels, mask_or_heat)
+    else:
+        drawn = overlay(ax, pixels, mask_or_heat, vmax=vmax)
+        ax.figure.colorbar(drawn, ax=ax, label=label, fraction=0.046, pad=0.04)
+    _axes_for(ax, pixels, title)
+    return ax.figure
+
+
+def overlay(
+    ax: Axes, image, heat, *, alpha: float = 0.6, vmax: float | None = None, cmap: str = HEAT
+) -> AxesImage:
+    """Draw `heat` (h, w), any grid, over `image` on the given Axes; returns what a colour bar needs."""
+    pixels, heat = to_pixels(image), to_array(heat)
+    ax.imshow(pixels)
+    return ax.imshow(
+        heat,
+        extent=_extent(pixels),
+        cmap=cmap,
+        vmin=min(0.0, float(heat.min())),
+        vmax=vmax,
+        alpha=alpha,
+        interpolation="bilinear",
+    )
+
+
+def outline(ax: Axes, image, mask, *, color: tuple[float, float, float] = MASK, alpha: float = 0.45) -> None:
+    """Draw `mask` (h, w), bool, over `image` on the given Axes: tinted, with its border drawn."""
+    pixels, mask = to_pixels(image), to_array(mask).astype(float)
+    ax.imshow(pixels)
+    tint = np.dstack([np.full(mask.shape, channel) for channel in color] + [alpha * mask])
+    ax.imshow(tint, extent=_extent(pixels), interpolation="nearest")
+    if 0 < mask.mean() < 1:
+        ax.contour(mask, levels=[0.5], colors=[color], linewidths=1.5, extent=_extent(pixels), origin="upper")
+
+
+def contact_sheet(
+    image,
+    heats: Mapping[str, Tensor | np.ndarray],
+    *,
+    label: str = "attention (sum over heads, steps, blocks)",
+    columns: int = 4,
+    vmax: float | None = None,
+    cmap: str = HEAT,
+) -> Figure:
+    """The image and one panel per word, all on one scale with one colour bar; returns the figure.
+
+        maps = trace.maps("a cat and a car").share
+        ov.contact_sheet(image, {word: maps[word] for word in maps.words}, label="share of attention")
+
+    Panels show the maps' own cells, not a smoothed picture of them. `vmax` is the value of the brightest
+    colour (the largest value of all maps by default).
+    """
+    if not heats:
+        raise ValueError("A contact sheet needs at least one map: give {word: map}.")
+    pixels = to_pixels(image)
+    arrays = {word: to_array(heat) for word, heat in heats.items()}
+    low = min(0.0, *(float(heat.min()) for heat in arrays.values()))
+    high = max(float(heat.max()) for heat in arrays.values()) if vmax is None else vmax
+
+    columns = min(columns, len(arrays) + 1)
+    rows = -(-(len(arrays) + 1) // columns)
+    h, w = pixels.shape[:2]
+    figure = new_figure(1.7 * columns + 0.7, rows * (1.7 * min(h / w, 2) + 0.3))
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    axes[0].imshow(pixels)
+    _axes_for(axes[0], pixels, "image")
+    for ax, (word, heat) in zip(axes[1:], arrays.items(), strict=False):
+        drawn = ax.imshow(
+            heat, extent=_extent(pixels), cmap=cmap, vmin=low, vmax=high, interpolation="nearest"
+        )
+        _axes_for(ax, pixels, word)
+    for ax in axes[len(arrays) + 1 :]:
+        ax.set_axis_off()
+    figure.colorbar(drawn, ax=list(axes), label=label, shrink=0.9)
+    return figure
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of this size in inches that pyplot does not know of, so a notebook shows it once only."""
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def to_array(values) -> np.ndarray:
+    """A tensor, on any device and with or without gradient, or an array, as an array (h, w)."""
+    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if array.ndim != 2:
+        raise ValueError(f"A heat map or mask to draw has the shape (h, w), not {array.shape}.")
+    return array if array.dtype == bool else array.astype(np.float32)
+
+
+def to_pixels(image) -> np.ndarray:
+    """An image as matplotlib takes it: (h, w, 3), uint8 or floats 0 to 1."""
+    if hasattr(image, "convert"):
+        return np.asarray(image.convert("RGB"))
+    pixels = image.detach().float().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
+    if isinstance(image, Tensor) and pixels.ndim == 3 and pixels.shape[0] in (1, 3):
+        pixels = pixels.transpose(1, 2, 0)  # tensors put the channels first
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4):
+        raise ValueError(
+            f"An image has the shape (h, w), (h, w, 3) or, as a tensor, (3, h, w), not {pixels.shape}."
+        )
+    if pixels.shape[2] == 1:
+        pixels = pixels.repeat(3, axis=2)
+    return pixels if pixels.dtype == np.uint8 else pixels.clip(0, 1)
+
+
+def _extent(pixels: np.ndarray) -> tuple[float, float, float, float]:
+    h, w = pixels.shape[:2]
+    return (-0.5, w - 0.5, h - 0.5, -0.5)  # imshow's own frame of an image of this size
+
+
+def _axes_for(ax: Axes, pixels: np.ndarray, title: str | None) -> None:
+    h, w = pixels.shape[:2]
+    ax.set(xlim=(-0.5, w - 0.5), ylim=(h - 0.5, -0.5), xticks=[], yticks=[])
+    if title is not None:
+        ax.set_title(title)

@@ -1,0 +1,219 @@
+"""Hooks in, hooks out: what an image asks of the text is written down while it is made."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from .choose import Block, Blocks, Grid, as_steps, chosen, on_grid, select, show_grid
+from .layout import batch_layout, running_pipeline
+from .maps import add_self_attention
+from .pipelines import find_device
+from .text import TextEncoder
+from .trace import Trace
+from .unet import attentions, key_weight, transformers, unet_of
+
+HALVES = {
+    "conditional": ("conditional",),
+    "unconditional": ("unconditional",),
+    "both": ("conditional", "unconditional"),
+}
+
+
+@contextmanager
+def record(
+    pipe,
+    *,
+    queries: str = "conditional",
+    self_attention: int | Sequence[int | Grid] = (),
+    steps: int | Iterable[int] | None = None,
+    blocks: Blocks | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float16,
+    guidance: bool | None = None,
+) -> Iterator[Trace]:
+    """Record one generation: its cross-attention queries, and self-attention where asked.
+
+        with ov.record(pipe, self_attention=(32,)) as trace:
+            image = pipe("a cat and a car on grass").images[0]
+        trace.maps("a kitten on grass")["kitten"]
+
+    `queries`: under guidance the UNet sees each image twice; keep "conditional", "unconditional" (the
+        official OVAM's choice) or "both".
+    `self_attention`: resolutions, each the longer side of a grid or (h, w), at which the maps of all layers
+        are averaged over heads and summed as they stream by: 4·(h·w)² bytes an image, however many steps.
+    `steps`, `blocks`: keep only these (see `Trace.maps`). A step is one pass of the UNet, counted from 0.
+    `device`, `dtype`: where and how queries are kept. In float16 Stable Diffusion 1.5 takes 23 MB a step
+        and image, SDXL 210 MB.
+    `guidance`: only for a denoising loop written by hand with several rows in its batch: True for
+        [unconditional…, conditional…], False for one image a row. A pipeline is asked instead.
+
+    The image is the same, bit for bit, as without recording, and nothing stays on the model. After an
+    exception the trace is empty. A `torch.compile`d model runs uncompiled meanwhile: hooks added to
+    compiled code would never run.
+
+    Raises ValueError for a model or a request that cannot be recorded, and RuntimeError where a cache or
+    another patch makes attention skip.
+    """
+    if queries not in HALVES:
+        raise ValueError(f"queries is one of {', '.join(map(repr, HALVES))}, not {queries!r}.")
+    if not dtype.is_floating_point:
+        raise ValueError(f"Queries are kept in a floating-point dtype, not {dtype}.")
+    recorder = _Recorder()
+    recorder.unet = unet_of(pipe)
+    recorder.halves = HALVES[queries]
+    recorder.resolutions = (self_attention,) if isinstance(self_attention, int) else tuple(self_attention)
+    recorder.wanted_steps, recorder.wanted_blocks = as_steps(steps), blocks
+    recorder.place = {"device": find_device(device), "dtype": dtype}
+    recorder.guidance = guidance
+
+    trace = Trace()
+    with torch.compiler.set_stance("force_eager"), recorder.attached():
+        yield trace
+    recorder.hand_over(trace)
+    trace.text_encoder = TextEncoder.of(pipe)
+
+
+class _Recorder:
+    """The hooks, and what they have seen so far."""
+
+    def __init__(self):
+        self.blocks: dict[str, Block] = {}
+        self.queries = defaultdict(lambda: defaultdict(list))  # half → block → [(image, h·w, head·dim)]
+        self.key_weights: dict[str, Tensor] = {}  # block → (dim + 1, head·dim)
+        self.sums: dict[Grid, Tensor] = {}  # (image, h·w, h·w)
+        self.layers = Counter()  # grid → how many maps its sum holds
+        self.grids: dict[str, Grid] = {}  # attention → its grid in the latest pass
+        self.steps: dict[int, float] = {}  # number of a kept pass → its timestep
+        self.passes = 0
+        self.size = None  # images, latent h, latent w
+        self.timestep = float("inf")
+        self.in_pass = self.keeping = False
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        # Modules are looked up now, not when the model was loaded: LoRA replaces `to_q` by a wrapper.
+        self.cross, self.self_ = attentions(self.unet, bool(self.resolutions))
+        with ExitStack() as hooks:
+            for transformer, names in transformers(self.unet).items():
+                hook = partial(self.on_transformer, names)
+                hooks.enter_context(transformer.register_forward_pre_hook(hook, with_kwargs=True))
+            for name, attn in self.cross.items():
+                hook = partial(self.on_cross_attention, name, attn)
+                hooks.enter_context(attn.to_q.register_forward_hook(hook))
+            for name, attn in self.self_.items():
+                hook = partial(self.on_self_attention, name, attn)
+                hooks.enter_context(attn.to_q.register_forward_hook(hook))
+            hooks.enter_context(self.unet.register_forward_pre_hook(self.on_pass, with_kwargs=True))
+            hooks.enter_context(self.unet.register_forward_hook(self.on_pass_done))
+            yield
+
+    def on_pass(self, unet: nn.Module, args: tuple, kwargs: dict) -> None:
+        if self.in_pass:
+            raise RuntimeError("An earlier generation broke off in this `ov.record`: use a new one.")
+        sample = args[0] if args else kwargs["sample"]  # (batch, channel, h, w)
+        if sample.ndim != 4:
+            raise ValueError(
+                f"The UNet's input has the shape {tuple(sample.shape)}: only images are recorded."
+            )
+        timestep = torch.as_tensor(args[1] if len(args) > 1 else kwargs["timestep"]).flatten()[0].item()
+        pipeline = running_pipeline(unet)
+        layout = batch_layout(pipeline, sample, self.guidance)
+        images = len(sample) // len(layout)
+        size = (images, *sample.shape[-2:])
+        if (self.size or size) != size or (pipeline and timestep > self.timestep):
+            raise ValueError(
+                "A second generation began in one `ov.record`: use one `with` for each, or give the pipeline "
+                "all prompts in one list."
+            )
+        self.rows = {part: slice(i * images, (i + 1) * images) for i, part in enumerate(layout)}
+        for half in self.halves:
+            if half not in self.rows:
+                raise ValueError(f"There are no {half} queries: this image is made without guidance.")
+        self.size, self.timestep, self.in_pass, self.fired = size, timestep, True, Counter()
+        self.keeping = self.wanted_steps is None or self.passes in self.wanted_steps
+        if self.keeping:
+            self.steps[self.passes] = timestep
+
+    def on_transformer(self, names: list[str], transformer: nn.Module, args: tuple, kwargs: dict) -> None:
+        hidden = args[0] if args else kwargs["hidden_states"]  # (batch, channel, h, w)
+        self.grids |= dict.fromkeys(names, tuple(hidden.shape[-2:]))
+
+    def kept_grid(self, name: str, query: Tensor) -> Grid | None:
+        """The grid (h, w) of `query` (batch, h·w, head·dim); None in a pass that is not recorded."""
+        if not (self.in_pass and self.keeping):
+            return None
+        self.fired[name] += 1
+        h, w = self.grids[name]
+        if query.shape[1] != h * w:
+            raise RuntimeError(
+                f"{name} attends from {query.shape[1]} tokens on a grid of {h}×{w}: token merging or another "
+                "patch is on; switch it off while recording."
+            )
+        return h, w
+
+    @torch.no_grad()
+    def on_cross_attention(self, name: str, attn, to_q: nn.Module, inputs: tuple, query: Tensor) -> None:
+        grid = self.kept_grid(name, query)
+        if grid is None or not chosen(self.wanted_blocks, name, grid):
+            return
+        if name not in self.blocks:
+            self.blocks[name] = Block(grid, attn.heads, attn.scale)
+            self.key_weights[name] = key_weight(attn, query).to(self.place["device"])
+        for half in self.halves:
+            # A copy: a view would keep the whole batch of activations alive.
+            self.queries[half][name].append(query[self.rows[half]].to(**self.place, copy=True))
+
+    @torch.no_grad()
+    def on_self_attention(self, name: str, attn, to_q: nn.Module, inputs: tuple, query: Tensor) -> None:
+        grid = self.kept_grid(name, query)
+        if grid is None or not any(on_grid(resolution, grid) for resolution in self.resolutions):
+            return
+        rows = self.rows[self.halves[0]]
+        query, key = query[rows], attn.to_k(inputs[0][rows])  # in self-attention keys see what queries see
+        if grid not in self.sums:
+            self.sums[grid] = query.new_zeros(len(query), *[query.shape[1]] * 2, dtype=torch.float32)
+        add_self_attention(self.sums[grid], query, key, heads=attn.heads, scale=attn.scale)
+        self.layers[grid] += 1
+
+    def on_pass_done(self, unet: nn.Module, args: tuple, output) -> None:
+        if self.keeping:
+            self.check_pass()
+        self.passes += 1
+        self.in_pass = False
+
+    def check_pass(self) -> None:
+        for name in (*self.cross, *self.self_):
+            if self.fired[name] != 1:
+                raise RuntimeError(
+                    f"{name} ran {self.fired[name]} times in step {self.passes}, not once: a step cache or "
+                    "another patch is on; switch it off while recording."
+                )
+        if self.wanted_blocks is not None:
+            select(self.wanted_blocks, {name: self.grids[name] for name in self.cross})
+        for resolution in self.resolutions:
+            if not any(on_grid(resolution, grid) for grid in self.sums):
+                have = ", ".join(show_grid(grid) for grid in sorted(set(self.grids.values()), reverse=True))
+                raise ValueError(
+                    f"There is no self-attention at resolution {resolution}: at this image size the model "
+                    f"has {have}."
+                )
+
+    def hand_over(self, trace: Trace) -> None:
+        if self.in_pass:  # broke off, and somebody caught the exception
+            return
+        # Under torch.inference_mode the hooks made tensors that could not enter an optimisation later.
+        with torch.inference_mode(False), torch.no_grad():
+            for half, blocks in self.queries.items():
+                trace.queries[half] = {name: torch.stack(blocks.pop(name)) for name in list(blocks)}
+            trace.key_weights = {name: weight.clone() for name, weight in self.key_weights.items()}
+            for grid, total in self.sums.items():
+                trace.affinities[grid] = (total / self.layers[grid]).to(self.place["device"])
+        trace.blocks = self.blocks
+        trace.steps, trace.timesteps = tuple(self.steps), tuple(self.steps.values())
+        trace.images = self.size[0] if self.size else 0

@@ -1,0 +1,107 @@
+"""From a heat map to a mask: completion by self-attention, resizing, thresholds."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def complete(heat: Tensor, affinity: Tensor, *, power: int = 1) -> Tensor:
+    """M = Aᵖ · heat: every pixel takes the mean heat of the pixels that it attends to.
+
+        fine = ov.complete(maps["cat"], trace.self_attention(32))
+
+    `heat` (..., h, w); `affinity` (h·w, h·w) with rows that sum to 1, on its own grid: the heat is first
+    resized to it, and the answer (..., h, w) lies on it. Rows that sum to 1 keep heat between its own
+    minimum and maximum. `power` completes again and again. (DiffSegmenter, TIP 2025, arXiv 2309.02773.)
+
+    Raises ValueError for an affinity that is not square or whose grid cannot have the heat's proportions.
+    """
+    if affinity.ndim != 2 or affinity.shape[0] != affinity.shape[1]:
+        raise ValueError(f"An affinity has the shape (h·w, h·w), not {tuple(affinity.shape)}.")
+    if power < 1:
+        raise ValueError(f"power counts completions, 1 or more, not {power}.")
+    heat = _as_heat(heat).to(affinity)
+    grid = _grid_like(tuple(heat.shape[-2:]), len(affinity))
+    flat = resize(heat, grid).flatten(-2).unsqueeze(-1)  # (..., h·w, 1)
+    for _ in range(power):
+        flat = affinity @ flat
+    return flat.squeeze(-1).unflatten(-1, grid)
+
+
+def resize(heat: Tensor, image_or_size) -> Tensor:
+    """Resize `heat` (..., h, w) bilinearly to an image, or to a size (h, w).
+
+        ov.resize(heat, image)          # a PIL image, an array (h, w[, colour]), a tensor (..., h, w)
+        ov.resize(heat, (480, 640))
+
+    Pixel centres correspond as in an image (corners are not aligned). A mask becomes 0 to 1.
+    """
+    heat = _as_heat(heat)
+    flat = heat.reshape(-1, 1, *heat.shape[-2:])
+    size = _size_of(image_or_size)
+    return F.interpolate(flat, size=size, mode="bilinear", align_corners=False).reshape(
+        *heat.shape[:-2], *size
+    )
+
+
+def binarize(heat: Tensor, threshold: float = 0.4) -> Tensor:
+    """Where `heat` (..., h, w) exceeds `threshold` times its own maximum: a bool mask of the same shape.
+
+    `threshold` lies in [0, 1); 0.4 is OVAM's for VOC. Each map of several has its own maximum, and a map
+    without positive heat has an empty mask. Resize before, not after, for a smooth outline.
+
+    Raises ValueError for a threshold out of range and for heat that is not finite.
+    """
+    if not 0 <= threshold < 1:
+        raise ValueError(f"The threshold is a part of the map's maximum, in [0, 1), not {threshold}.")
+    heat = _as_heat(heat)
+    if not heat.isfinite().all():
+        raise ValueError("The heat map holds values that are not finite: record with dtype=torch.float32.")
+    peak = heat.amax(dim=(-2, -1), keepdim=True).clamp(min=0)
+    return heat > threshold * peak
+
+
+def _as_heat(heat) -> Tensor:
+    heat = torch.as_tensor(heat)
+    if heat.ndim < 2:
+        raise ValueError(f"A heat map has the shape (h, w), not {tuple(heat.shape)}.")
+    return heat if heat.dtype in (torch.float32, torch.float64) else heat.float()
+
+
+def _size_of(image_or_size) -> tuple[int, int]:
+    """The (h, w) of an image, or of a size given as such."""
+    if hasattr(image_or_size, "getbands"):  # PIL counts (w, h)
+        w, h = image_or_size.size
+    elif isinstance(image_or_size, Tensor) and image_or_size.ndim >= 2:
+        h, w = image_or_size.shape[-2:]
+    elif hasattr(image_or_size, "shape") and len(image_or_size.shape) >= 2:
+        h, w = image_or_size.shape[:2]
+    else:
+        try:
+            h, w = map(int, image_or_size)
+        except (TypeError, ValueError):
+            raise TypeError(f"Give an image or a size (h, w), not {image_or_size!r}.") from None
+    if h < 1 or w < 1:
+        raise ValueError(f"A size (h, w) is 1 or more each way, not ({h}, {w}).")
+    return h, w
+
+
+def _grid_like(size: tuple[int, int], count: int) -> tuple[int, int]:
+    """The (h, w) with h · w = count whose proportions are those of `size`.
+
+    A UNet rounds odd sides up when it halves them (15×21 → 8×11), so sides may be off by less than a cell.
+    """
+    ratio = math.sqrt(count / math.prod(size))
+    h_exact, w_exact = (side * ratio for side in size)
+    fits = [(h, count // h) for h in range(1, count + 1) if count % h == 0]
+    h, w = min(fits, key=lambda grid: abs(grid[0] - h_exact) + abs(grid[1] - w_exact))
+    if abs(h - h_exact) >= 1 or abs(w - w_exact) >= 1:
+        raise ValueError(
+            f"The heat map's grid is {size[0]}×{size[1]}, but no grid of these proportions has the "
+            f"affinity's {count} pixels: take both from the same trace."
+        )
+    return h, w

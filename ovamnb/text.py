@@ -1,0 +1,208 @@
+"""Words to embeddings, and back to the tokens that carry them."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor
+
+from .pipelines import quiet
+
+PARTS = ("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2")
+
+
+@dataclass(frozen=True)
+class Text:
+    """An attribution text: `states` (token, dim), the names of its tokens, and where its words stand.
+
+    `spans` holds, per token, the (start, end) of its characters in `source`; start and end token, and
+    all tokens of a bare embedding, have an empty span.
+    """
+
+    states: Tensor
+    tokens: tuple[str, ...]
+    source: str = ""
+    spans: tuple[tuple[int, int], ...] = ()
+    words: tuple[str, ...] = field(default=())
+
+    def find(self, phrase: str) -> list[list[int]]:
+        """The token indices of every occurrence of a word or phrase: whole words, in any case.
+
+        Raises KeyError, naming the words that are there.
+        """
+        pattern = r"\s+".join(map(re.escape, phrase.split()))
+        matches = re.finditer(rf"(?<!\w){pattern}(?!\w)", self.source, re.IGNORECASE) if pattern else ()
+        found = [
+            [i for i, (start, end) in enumerate(self.spans) if start < m.end() and end > m.start()]
+            for m in matches
+        ]
+        found = [tokens for tokens in found if tokens]
+        if found:
+            return found
+        if not self.spans:
+            raise KeyError(f"No word '{phrase}': the text was given as embeddings, so ask by token number.")
+        raise KeyError(f"No word '{phrase}' in the attribution text; it has {', '.join(self.words)}.")
+
+
+def from_states(states: Tensor) -> Text:
+    """A text that is already embedded: `states` (token, dim), its tokens named by their numbers."""
+    if states.ndim != 2 or not states.shape[0]:
+        raise ValueError(
+            f"Text embeddings have the shape (token, dim), not {tuple(states.shape)}: "
+            "of a batch, take one, such as embeds[0]."
+        )
+    return Text(states, tuple(str(i) for i in range(len(states))))
+
+
+class TextEncoder:
+    """The text side of a pipeline: its tokenizers and text encoders, without the UNet and the VAE.
+
+        encoder = TextEncoder.of(pipe)
+        text = encoder.encode("a kitten on grass")     # text.states (token, dim)
+
+    Encoding is the pipeline's own `encode_prompt`, so LoRA, textual inversion and SDXL's two encoders
+    (penultimate states side by side) count as they do when an image is made. Then the padding is cut
+    off: start token, words, end token remain, as OVAM has it (arXiv 2403.14291).
+    """
+
+    def __init__(self, **parts):
+        # diffusers' documented way to encode prompts alone: the same pipeline without its models.
+        with quiet():
+            from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+
+            self.parts = {name: part for name, part in parts.items() if part is not None}
+            nothing = {"vae": None, "unet": None, "scheduler": None}
+            if parts.get("text_encoder_2") is not None:
+                every = {name: parts.get(name) for name in PARTS}
+                self.pipe = StableDiffusionXLPipeline(**every, **nothing, add_watermarker=False)
+            else:
+                nothing |= {"safety_checker": None, "feature_extractor": None}
+                self.pipe = StableDiffusionPipeline(**self.parts, **nothing, requires_safety_checker=False)
+
+    @classmethod
+    def of(cls, pipe) -> TextEncoder | None:
+        """The text side of `pipe` (shared, not copied); None when it has no text encoder."""
+        parts = {name: getattr(pipe, name, None) for name in PARTS}
+        has_encoder = parts["text_encoder"] is not None or parts["text_encoder_2"] is not None
+        return cls(**parts) if has_encoder else None
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the text encoders' weights."""
+        encoders = (part for name, part in self.parts.items() if name.startswith("text_encoder"))
+        return sum(w.numel() * w.element_size() for part in encoders for w in part.parameters())
+
+    def encode(self, text: str | Sequence[str]) -> Text:
+        """Embed a text; a list of words or phrases is one text, its entries joined by spaces.
+
+        Raises ValueError for an empty text, a word that the tokenizer does not know, and a text longer
+        than the encoder takes.
+        """
+        source, words = _as_source(text)
+        tokenizers = [part for name, part in self.parts.items() if name.startswith("tokenizer")]
+        source = self.pipe.maybe_convert_prompt(source, tokenizers[0])
+        with quiet():  # the tokenizer warns of a text too long, which is refused below
+            encoding = tokenizers[0](source, return_offsets_mapping=True)
+        ids, spans = encoding["input_ids"], tuple(map(tuple, encoding["offset_mapping"]))
+
+        _refuse_unknown_words(source, ids, spans, tokenizers[0])
+        limit = min(tokenizer.model_max_length for tokenizer in tokenizers)
+        if len(ids) > limit:
+            first = spans[limit - 1][0]  # the last place is the end token's
+            lost = source[source.rfind(" ", 0, first + 1) + 1 :]
+            raise ValueError(
+                f"The text has {len(ids)} tokens and the encoder takes {limit}: '{lost}' would fall off, so "
+                "shorten it."
+            )
+        for tokenizer in tokenizers[1:]:
+            if len(tokenizer(source)["input_ids"]) != len(ids):
+                raise ValueError(
+                    "The pipeline's two tokenizers split this text differently: use other words."
+                )
+
+        with torch.no_grad():
+            states = self.pipe.encode_prompt(
+                source,
+                device=self.pipe._execution_device,
+                num_images_per_prompt=1,
+                do_classifier_free_guidance=False,
+            )[0][0, : len(ids)]
+        special = tokenizers[0].convert_ids_to_tokens(ids)
+        names = (source[start:end] or special[i] for i, (start, end) in enumerate(spans))
+        return Text(states, tuple(names), source, spans, words)
+
+    def pack(self) -> dict[str, Tensor]:
+        """All files of the text side as bytes: {relative path: uint8 (byte,)}."""
+        with TemporaryDirectory() as folder, quiet():
+            for name, part in self.parts.items():
+                part.save_pretrained(Path(folder, name))
+            files = (path for path in sorted(Path(folder).rglob("*")) if path.is_file())
+            return {
+                path.relative_to(folder).as_posix(): torch.frombuffer(
+                    bytearray(path.read_bytes()), dtype=torch.uint8
+                )
+                for path in files
+            }
+
+    @classmethod
+    def unpack(cls, files: dict[str, Tensor]) -> TextEncoder:
+        """The inverse of `pack`: weights are read from safetensors only, and no code from the files."""
+        with TemporaryDirectory() as folder, quiet():
+            for name, content in files.items():
+                path = Path(folder, name).resolve()
+                if Path(folder).resolve() not in path.parents:
+                    raise ValueError(f"'{name}' is no file of a text encoder.")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content.numpy().tobytes())
+            return cls(
+                **{name: _load_part(Path(folder, name)) for name in PARTS if Path(folder, name).is_dir()}
+            )
+
+
+def _load_part(folder: Path):
+    import transformers
+
+    if not (folder / "config.json").is_file():
+        return transformers.AutoTokenizer.from_pretrained(folder)
+    name = json.loads((folder / "config.json").read_text())["architectures"][0]
+    kind = getattr(transformers, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)):
+        raise ValueError(f"'{name}' is no text encoder of transformers.")
+    return kind.from_pretrained(folder, use_safetensors=True, dtype="auto").eval()
+
+
+def _as_source(text: str | Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """The text as one string, and its words: a list's entries, or what stands between the spaces."""
+    if isinstance(text, str):
+        entries = [word.strip(string.punctuation) for word in text.split()]
+    elif isinstance(text, Sequence) and all(isinstance(entry, str) for entry in text):
+        entries = [entry.strip() for entry in text]
+        text = " ".join(entries)
+    else:
+        raise TypeError(
+            f"A text is a string, a list of words, or a tensor (token, dim), not {type(text).__name__}."
+        )
+    words = tuple(dict.fromkeys(word for word in entries if word))
+    if not words:
+        raise ValueError("The attribution text is empty: give at least one word.")
+    return text, words
+
+
+def _refuse_unknown_words(source: str, ids: list[int], spans: Sequence[tuple[int, int]], tokenizer) -> None:
+    unknown = tokenizer.unk_token_id
+    if unknown is None or unknown == tokenizer.eos_token_id:  # CLIP: one id for both, and any word has tokens
+        return
+    for i, (start, end) in zip(ids, spans, strict=True):
+        word = source[start:end]
+        if i == unknown and any(map(str.isalnum, word)):  # an unknown comma does no harm
+            near = difflib.get_close_matches(word.lower(), tokenizer.get_vocab(), n=3)
+            hint = f": did you mean {' or '.join(map(repr, near))}?" if near else ": use another word."
+            raise ValueError(f"The model's vocabulary has no word '{word}'{hint}")

@@ -1,0 +1,204 @@
+"""Run the course from the first notebook to the last and write it as pages.
+
+    python -m ovamnb.tour                      # all of notebooks/ into build/tour/index.html
+    python -m ovamnb.tour --inplace            # and store the outputs in the notebooks
+    python -m ovamnb.tour notebooks/00_*.ipynb # some of them
+
+Every notebook gets a fresh kernel of this very Python, whatever kernels are registered on the machine.
+"""
+
+import argparse
+import html
+import os
+import platform
+import re
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import nbformat
+import psutil
+import torch
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbconvert import HTMLExporter
+from tqdm import tqdm
+
+
+class ThisPython(KernelSpecManager):
+    """Knows one kernel: the Python that runs the tour."""
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        """The same answer for every name."""
+        argv = [sys.executable, "-m", "ipykernel_launcher", "--log-level=ERROR", "-f", "{connection_file}"]
+        return KernelSpec(argv=argv, display_name="Python 3", language="python")
+
+
+class PeakMemory:
+    """`with PeakMemory() as peak: ...`, then `peak.mib`: the most MiB that all child processes held together.
+
+    Sampled ten times a second, since the peaks of several processes need not fall together.
+    """
+
+    mib = 0.0
+
+    def __enter__(self) -> "PeakMemory":
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.1):
+            held = 0
+            for process in psutil.Process().children(recursive=True):
+                try:
+                    held += process.memory_info().rss
+                except psutil.Error:  # ended between the two calls
+                    continue
+            self.mib = max(self.mib, held / 2**20)
+
+
+@dataclass
+class Visit:
+    """One notebook of the tour, after its run."""
+
+    path: Path
+    notebook: nbformat.NotebookNode
+    seconds: float
+    mib: float
+    error: str = ""  # empty, or which cell failed and how
+
+    def about(self) -> tuple[str, str]:
+        """Title and first paragraph, as plain text."""
+        text = "\n\n".join(c.source for c in self.notebook.cells if c.cell_type == "markdown")
+        title = re.search(r"^# (.+)", text, re.M)
+        blocks = [b.strip() for b in re.split(r"\n\s*\n", re.sub(r"^#.*$", "", text, flags=re.M))]
+        lead = next((b for b in blocks if re.match(r"[\w*_`\"“(]", b)), "")
+        bare = re.sub(r"[*`]|\[([^]]*)\]\([^)]*\)", r"\1", lead)
+        return re.sub(r"[*`]", "", title[1] if title else self.path.stem), bare
+
+    def picture(self) -> str:
+        """The first image that the notebook shows, as base64 PNG; empty if it shows none."""
+        shown = (o.get("data", {}) for c in self.notebook.cells for o in c.get("outputs", []))
+        return next((data["image/png"].replace("\n", "") for data in shown if "image/png" in data), "")
+
+
+def execute(path: Path, timeout: int) -> Visit:
+    """Run one notebook in its own folder; an error ends it and is told in the result, not raised."""
+    notebook = nbformat.read(path, as_version=4)
+    current = 0
+    with tqdm(total=len(notebook.cells), desc=path.stem, unit="cell", leave=False) as bar:
+
+        def started(cell_index: int, **_: Any) -> None:
+            nonlocal current
+            current = cell_index
+            bar.update(cell_index - bar.n)
+
+        client = NotebookClient(notebook, timeout=timeout, record_timing=False, coalesce_streams=True)
+        client.on_cell_start = started
+        client.km = AsyncKernelManager(kernel_spec_manager=ThisPython())
+        client.resources = {"metadata": {"path": str(path.parent)}}
+        error, begin = "", time.perf_counter()
+        with PeakMemory() as peak:
+            try:
+                client.execute()
+            except CellExecutionError as failed:
+                error = f"{failed.ename}: {failed.evalue}"
+            except (CellTimeoutError, DeadKernelError) as failed:
+                error = str(failed).split("\n")[0]
+    if error:
+        line = notebook.cells[current].source.strip().split("\n")[0]
+        error = f"{path.name}, cell {current + 1} of {len(notebook.cells)} (`{line}`): {error}"
+    return Visit(path, notebook, time.perf_counter() - begin, peak.mib, error)
+
+
+def store(visit: Visit) -> None:
+    """Write the outputs into the notebook, without what changes from run to run or machine to machine."""
+    for cell in visit.notebook.cells:
+        cell.metadata = {k: v for k, v in cell.metadata.items() if k in ("tags", "jupyter", "slideshow")}
+    visit.notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    nbformat.write(visit.notebook, visit.path)
+
+
+def page(visit: Visit, names: set[str]) -> str:
+    """The notebook as one HTML page, pictures inside, links to other notebooks turned to their pages."""
+    exporter = HTMLExporter(embed_images=True)
+    text, _ = exporter.from_notebook_node(visit.notebook, {"metadata": {"path": str(visit.path.parent)}})
+    text = re.sub(r"<title>.*?</title>", f"<title>{html.escape(visit.about()[0])}</title>", text, count=1)
+    return re.sub(
+        r'href="(?:\./)?([\w.-]+)\.ipynb', lambda m: m[0][:-6] + ".html" if m[1] in names else m[0], text
+    )
+
+
+def index(visits: list[Visit]) -> str:
+    """The page in front: a card for each notebook."""
+    cards = []
+    for visit in visits:
+        title, lead = map(html.escape, visit.about())
+        picture = visit.picture() and f'<img src="data:image/png;base64,{visit.picture()}" alt="">'
+        failed = visit.error and f'<p class="error">{html.escape(visit.error)}</p>'
+        cards.append(
+            f'<a class="card" href="{visit.path.stem}.html">{picture}<div><h2>{title}</h2><p>{lead}</p>'
+            f"{failed}<small>{clock(visit.seconds)} · {visit.mib:,.0f} MiB at most</small></div></a>"
+        )
+    template = Template((Path(__file__).parent / "assets" / "tour.html").read_text())
+    total = clock(sum(v.seconds for v in visits))
+    return template.substitute(cards="\n".join(cards), machine=html.escape(machine()), total=total)
+
+
+def clock(seconds: float) -> str:
+    """`75.2` → `1 min 15 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def machine() -> str:
+    """What the figures were measured on."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {os.cpu_count()} cores"
+    return f"{device}, {platform.system()}, Python {platform.python_version()}, torch {torch.__version__}"
+
+
+def main() -> None:
+    """Parse the command line, run, write, and say what failed."""
+    parser = argparse.ArgumentParser(prog="python -m ovamnb.tour", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("notebooks", nargs="*", type=Path, help="default: all of notebooks/, in order")
+    parser.add_argument("--inplace", action="store_true", help="store the outputs in the notebooks too")
+    parser.add_argument("--out", type=Path, default=Path("build/tour"), help="folder of the pages")
+    parser.add_argument("--timeout", type=int, default=900, help="seconds that one cell may take")
+    args = parser.parse_args()
+    paths = args.notebooks or sorted(Path("notebooks").glob("*.ipynb"))
+    if not paths:
+        parser.error("no notebooks here: run it from the root of the repository")
+    args.out.mkdir(parents=True, exist_ok=True)
+    names = {path.stem for path in paths}
+    visits: list[Visit] = []
+    for path in tqdm(paths, desc="tour", unit="notebook"):
+        visits.append(visit := execute(path, args.timeout))
+        (args.out / f"{path.stem}.html").write_text(page(visit, names), encoding="utf-8")
+        (args.out / "index.html").write_text(index(visits), encoding="utf-8")
+        if args.inplace and not visit.error:
+            store(visit)
+    print(f"\n{machine()}\n\n| notebook | run time | peak memory |\n| --- | --- | --- |")
+    for visit in visits:
+        print(f"| {visit.path.stem} | {clock(visit.seconds)} | {visit.mib:,.0f} MiB |")
+    print(f"\n{args.out / 'index.html'}")
+    if errors := [visit.error for visit in visits if visit.error]:
+        sys.exit("\nfailed:\n" + "\n".join(errors))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""What a recording leaves: tensors that answer for any text, without the model that made them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from .choose import Block, Blocks, Grid, as_steps, on_grid, select, show_grid, show_steps
+from .maps import AttentionMaps, block_map, combine, keys
+from .storage import read_trace, write_trace
+from .text import Text, TextEncoder, from_states
+
+
+class Trace:
+    """The recording of one generation. Comes from `ov.record` or `ov.Trace.load`.
+
+        maps = trace.maps("a kitten on grass")       # any words, as often as you like
+        trace.self_attention(32)                     # if it was recorded
+        trace.save("cat.safetensors")
+
+    `queries[half][name]` (step, image, h·w, head·dim), half being "conditional" or "unconditional";
+    `key_weights[name]` (dim + 1, head·dim), its last row the bias; `affinities[h, w]` (image, h·w, h·w);
+    `blocks[name]` grid, heads and scale; `steps` the numbers, `timesteps` the noise levels of the UNet
+    passes that were kept.
+    """
+
+    def __init__(self):
+        self.blocks: dict[str, Block] = {}
+        self.queries: dict[str, dict[str, Tensor]] = {}
+        self.key_weights: dict[str, Tensor] = {}
+        self.affinities: dict[Grid, Tensor] = {}
+        self.steps: tuple[int, ...] = ()
+        self.timesteps: tuple[float, ...] = ()
+        self.images = 0
+        self._text_encoder: TextEncoder | dict[str, Tensor] | None = None
+
+    def maps(
+        self,
+        text: str | Sequence[str] | Tensor,
+        *,
+        image: int = 0,
+        queries: str | None = None,
+        blocks: Blocks | None = None,
+        steps: int | Iterable[int] | None = None,
+        softmax: bool = True,
+    ) -> AttentionMaps:
+        """One heat map per token of `text`, on the largest grid of the chosen blocks.
+
+        `text`: a string; a list of words or phrases, taken as one text; or embeddings (token, dim).
+            All its tokens compete in one softmax, so that other words beside "cat" sharpen its map.
+        `image`: which of the images generated together, prompt by prompt.
+        `queries`: "conditional" or "unconditional"; None takes what was recorded, conditional first.
+        `blocks`: a part of a block's name ("up", "mid", "up_blocks.1"), the longer side of a grid (16), or
+            several of these; None takes all but the mid block, as OVAM does.
+        `steps`: numbers of UNet passes, from 0; None takes all that were recorded.
+        `softmax=False` sums the scores instead, which have no common scale.
+
+        Raises ValueError for anything that was not recorded, naming what was, and for a text that
+        cannot be encoded.
+        """
+        self._require_data()
+        names = self._names(blocks)
+        half = self._half(queries)
+        rows = self._rows(steps)
+        image = self._image(image)
+        text = self._embed(text)
+
+        values, count = [], 0
+        for name in names:
+            block, query = self.blocks[name], self.queries[half][name][rows, image]  # (step, h·w, head·dim)
+            key = keys(text.states.to(query.device), self.key_weights[name])
+            values.append(
+                block_map(query, key, heads=block.heads, scale=block.scale, grid=block.grid, softmax=softmax)
+            )
+            count += len(query) * block.heads
+        total = combine(values)
+        if not total.isfinite().all():
+            raise ValueError(
+                "The maps are not finite: either the image itself failed (is it black?), or its queries "
+                "exceed half precision, so record with dtype=torch.float32."
+            )
+        return AttentionMaps(total, text, count)
+
+    def self_attention(self, resolution: int | Grid, *, image: int = 0) -> Tensor:
+        """Self-attention on one grid, averaged over heads, layers and steps: (h·w, h·w), rows sum to 1.
+
+        `resolution`: the longer side of the grid, or (h, w). Row i holds what pixel i attends to, pixels
+        counted row by row. Raises ValueError for a resolution that was not recorded, naming those that
+        were.
+        """
+        self._require_data()
+        for grid, affinity in self.affinities.items():
+            if on_grid(resolution, grid):
+                return affinity[self._image(image)]
+        have = ", ".join(map(show_grid, self.affinities)) or "none"
+        raise ValueError(
+            f"No self-attention at resolution {resolution} was recorded (there is: {have}): name it in "
+            f"`ov.record(pipe, self_attention=({resolution},))`."
+        )
+
+    def save(self, path: str | Path, *, text_encoder: bool | None = None) -> None:
+        """Write the trace to one safetensors file.
+
+        `text_encoder`: write the text side along, so that the loaded trace reads words by itself; None
+        does so where it is small (the bundled model's), since Stable Diffusion's takes 250 MB and more.
+        """
+        self._require_data()
+        write_trace(self, path, text_encoder)
+
+    @classmethod
+    def load(cls, path: str | Path, pipe=None) -> Trace:
+        """Read a saved trace; no UNet is needed to ask it.
+
+            trace = ov.Trace.load("cat.safetensors")
+
+        `pipe` lends its text encoder, for traces saved without one. Raises FileNotFoundError where there
+        is no file, and ValueError for a file that is damaged or no trace.
+        """
+        trace = cls()
+        read_trace(trace, path)
+        if pipe is not None:
+            trace.text_encoder = TextEncoder.of(pipe)
+        return trace
+
+    @property
+    def text_encoder(self) -> TextEncoder | None:
+        """What turns words into embeddings; None for a trace that was saved without it."""
+        if isinstance(self._text_encoder, dict):  # as loaded: unpacked only when a text is asked for
+            self._text_encoder = TextEncoder.unpack(self._text_encoder)
+        return self._text_encoder
+
+    @text_encoder.setter
+    def text_encoder(self, encoder: TextEncoder | None) -> None:
+        self._text_encoder = encoder
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the recorded tensors take."""
+        tensors = [query for queries in self.queries.values() for query in queries.values()]
+        tensors += [*self.key_weights.values(), *self.affinities.values()]
+        return sum(t.numel() * t.element_size() for t in tensors)
+
+    def __repr__(self) -> str:
+        if not self.steps:
+            return "Trace(empty)"
+        grids = [block.grid for block in self.blocks.values()]
+        heads = sorted({block.heads for block in self.blocks.values()})
+        lines = [
+            f"Trace of {self.images} image(s), {len(self.steps)} step(s), {self.nbytes / 1e6:.1f} MB",
+            "  blocks: " + ", ".join(f"{grids.count(g)} on {show_grid(g)}" for g in dict.fromkeys(grids)),
+            f"  heads: {', '.join(map(str, heads))}; queries: {', '.join(self.queries)}",
+            f"  self-attention: {', '.join(map(show_grid, self.affinities)) or 'none'}",
+        ]
+        return "\n".join(lines)
+
+    def _require_data(self) -> None:
+        if not self.steps:
+            raise ValueError(
+                "This trace is empty: generate an image inside `with ov.record(pipe) as trace:` (with the "
+                "steps you asked for among its passes), and ask after it."
+            )
+
+    def _half(self, queries: str | None) -> str:
+        half = queries or next((h for h in ("conditional", "unconditional") if h in self.queries), None)
+        if half not in self.queries:
+            have = " and ".join(self.queries) or "none"
+            raise ValueError(
+                f"Queries '{half}' were not recorded (recorded: {have}): see `ov.record(queries=…)`."
+            )
+        return half
+
+    def _names(self, blocks: Blocks | None) -> list[str]:
+        if blocks is None:
+            names = [name for name in self.blocks if not name.startswith("mid_block")]
+            if not names:
+                raise ValueError(
+                    "No down or up block was recorded: choose others by `blocks=`, such as 'mid'."
+                )
+            return names
+        return select(blocks, {name: block.grid for name, block in self.blocks.items()})
+
+    def _rows(self, steps: int | Iterable[int] | None) -> slice | list[int]:
+        wanted = as_steps(steps)
+        if wanted is None:
+            return slice(None)
+        missing = [step for step in wanted if step not in self.steps]
+        if missing:
+            raise ValueError(f"Steps {missing} were not recorded: there are {show_steps(self.steps)}.")
+        return [self.steps.index(step) for step in wanted]
+
+    def _image(self, image: int) -> int:
+        if not 0 <= image < self.images:
+            raise ValueError(f"There is no image {image}: the trace has {self.images}, counted from 0.")
+        return image
+
+    def _embed(self, text: str | Sequence[str] | Tensor) -> Text:
+        if isinstance(text, Tensor):
+            text = from_states(text)
+        elif self._text_encoder is None:
+            raise ValueError(
+                "This trace has no text encoder to read words with: load it as `Trace.load(path, pipe)`, or "
+                "ask with an embedding tensor (token, dim)."
+            )
+        else:
+            text = self.text_encoder.encode(text)
+        dim = next(iter(self.key_weights.values())).shape[0] - 1
+        if text.states.shape[1] != dim:
+            raise ValueError(
+                f"The embeddings have dim {text.states.shape[1]}, but this model's text states have {dim}."
+            )
+        return text

@@ -1,0 +1,65 @@
+"""What a UNet shows from outside: its attentions, their grids, their key weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def unwrapped(unet: nn.Module) -> nn.Module:
+    """The model itself, where `torch.compile(unet)` has put a wrapper around it."""
+    return getattr(unet, "_orig_mod", unet)
+
+
+def unet_of(pipe) -> nn.Module:
+    """A pipeline's UNet; ValueError for a pipeline that has none, TypeError for what is no pipeline."""
+    unet = unwrapped(getattr(pipe, "unet", None))
+    if isinstance(unet, nn.Module):
+        return unet
+    if getattr(pipe, "transformer", None) is not None:
+        raise ValueError(
+            f"{type(pipe).__name__} has no UNet: in its transformer the text changes from layer to layer, so "
+            "other words cannot be asked afterwards."
+        )
+    raise TypeError(f"ov.record takes a diffusers pipeline with a UNet, not {type(pipe).__name__}.")
+
+
+def transformers(unet: nn.Module) -> dict[nn.Module, list[str]]:
+    """Each Transformer2DModel, which knows the grid, with the names of the attentions inside."""
+    from diffusers import Transformer2DModel
+
+    return {
+        module: [
+            f"{name}.{inner}" for inner, attn in module.named_modules() if hasattr(attn, "is_cross_attention")
+        ]
+        for name, module in unet.named_modules()
+        if isinstance(module, Transformer2DModel)
+    }
+
+
+def attentions(unet: nn.Module, with_self: bool) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:
+    """Cross- and self-attention by name; ValueError for a UNet whose keys are no plain product W_K X."""
+    modules = dict(unet.named_modules())
+    every = {name: modules[name] for names in transformers(unet).values() for name in names}
+    if any(attn.fused_projections for attn in every.values()):
+        raise ValueError("This UNet's projections are fused: call `pipe.unfuse_qkv_projections()` first.")
+    cross = {name: attn for name, attn in every.items() if attn.is_cross_attention}
+    if not cross:
+        raise ValueError("This UNet has no cross-attention: it does not look at any text.")
+    plain = all(
+        attn.norm_cross is None and attn.norm_k is None and attn.inner_kv_dim == attn.inner_dim
+        for attn in cross.values()
+    )
+    if not plain or unet.config.encoder_hid_dim_type not in (None, "ip_image_proj"):
+        raise ValueError(
+            "This UNet transforms the text before its keys, so other words cannot be asked afterwards."
+        )
+    return cross, {name: attn for name, attn in every.items() if name not in cross} if with_self else {}
+
+
+def key_weight(attn, like: Tensor) -> Tensor:
+    """W_K, as the model applies it in this very call (LoRA scale, offloading): (dim + 1, head·dim)."""
+    dim = attn.cross_attention_dim
+    probe = torch.cat([torch.eye(dim), torch.zeros(1, dim)]).to(like)  # the unit vectors, and the origin
+    response = attn.to_k(probe)
+    return torch.cat([response[:-1] - response[-1], response[-1:]])

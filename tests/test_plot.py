@@ -1,0 +1,99 @@
+"""Figures: right values and places on the axes, no pyplot state, small files."""
+
+import io
+import sys
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+import ovamnb as ov
+from ovamnb.plot import new_figure, to_pixels
+
+
+def png(figure):
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def test_show_lays_the_heat_over_the_whole_image(image):
+    heat = torch.rand(4, 6, requires_grad=True)
+    figure = ov.show(image, heat, title="kitten", label="share of attention")
+    assert isinstance(figure, Figure)
+    ax, bar = figure.axes
+    background, layer = ax.images
+    assert tuple(background.get_extent()) == tuple(layer.get_extent()) == (-0.5, 23.5, 15.5, -0.5)
+    np.testing.assert_allclose(layer.get_array(), heat.detach())
+    assert layer.get_clim() == (0, pytest.approx(heat.max().item()))
+    assert ax.get_title() == "kitten" and bar.get_ylabel() == "share of attention"
+    assert len(png(figure)) < 100_000
+
+
+def test_show_outlines_a_mask(image):
+    mask = torch.zeros(16, 24, dtype=torch.bool)
+    mask[4:8, 6:12] = True
+    figure = ov.show(image, mask)
+    tint = figure.axes[0].images[1].get_array()
+    assert np.array_equal(tint[..., 3] > 0, mask)
+    border = figure.axes[0].collections[0].get_paths()[0].get_extents()
+    assert border.x0 == pytest.approx(5.5, abs=0.51) and border.y1 == pytest.approx(7.5, abs=0.51)
+    for full in (torch.zeros_like(mask), torch.ones_like(mask), np.ones((2, 3), dtype=bool)):
+        png(ov.show(image, full))  # no border to draw, no warning
+
+
+def test_show_draws_on_given_axes(image):
+    figure = new_figure(4, 2)
+    left, right = figure.subplots(1, 2)
+    assert ov.show(image, ax=left) is figure
+    assert ov.show(image, torch.rand(4, 6), ax=right) is figure
+    assert len(left.images) == 1 and len(right.images) == 2
+
+
+def test_contact_sheet_has_one_scale(image):
+    heats = {
+        "cat": torch.rand(4, 6),
+        "kitten on grass": 3 * torch.rand(4, 6),
+        "car": np.zeros((8, 12)),
+        "a": torch.rand(2, 3),
+    }
+    figure = ov.contact_sheet(image, heats, label="share of attention")
+    titles = [ax.get_title() for ax in figure.axes]
+    assert titles[:5] == ["image", *heats]
+    high = heats["kitten on grass"].max().item()
+    assert all(ax.images[0].get_clim() == (0, pytest.approx(high)) for ax in figure.axes[1:5])
+    assert figure.axes[-1].get_ylabel() == "share of attention"
+    assert len(png(figure)) < 100_000
+    with pytest.raises(ValueError, match="at least one map"):
+        ov.contact_sheet(image, {})
+
+
+def test_overlay_returns_what_a_colour_bar_needs(image):
+    ax = new_figure(2, 2).subplots()
+    drawn = ov.overlay(ax, image, torch.tensor([[-1.0, 2.0]]), vmax=3)
+    assert drawn.get_clim() == (-1, 3)
+
+
+def test_images_of_any_kind(image):
+    expected = to_pixels(image)
+    for same in (Image.fromarray(image), torch.from_numpy(image).permute(2, 0, 1) / 255):
+        found = to_pixels(same)
+        np.testing.assert_allclose(found / found.max(), expected / expected.max(), atol=1e-6)
+    assert (
+        to_pixels(image[..., 0]).shape == to_pixels(Image.fromarray(image).convert("L")).shape == (16, 24, 3)
+    )
+    with pytest.raises(ValueError, match="An image has the shape"):
+        to_pixels(np.zeros((2, 3, 4, 5)))
+    with pytest.raises(ValueError, match=r"shape \(h, w\), not \(3, 4, 6\)"):
+        ov.show(image, torch.rand(3, 4, 6))
+
+
+def test_pyplot_is_left_alone(image):
+    before = "matplotlib.pyplot" in sys.modules
+    ov.show(image, torch.rand(4, 6))
+    ov.contact_sheet(image, {"cat": torch.rand(4, 6)})
+    assert ("matplotlib.pyplot" in sys.modules) == before
+    if before:
+        assert not sys.modules["matplotlib.pyplot"].get_fignums()

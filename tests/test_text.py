@@ -1,0 +1,127 @@
+"""Words to embeddings: the pipeline's own states, the real tokens, and a sentence for every bad text."""
+
+import pytest
+import torch
+from conftest import LENGTH, clip_tokenizer, sd_pipeline, word_tokenizer, xl_pipeline
+
+from ovamnb.text import TextEncoder, from_states
+
+
+@pytest.fixture(scope="module")
+def clip():
+    pipe = sd_pipeline()
+    return pipe, TextEncoder.of(pipe)
+
+
+@pytest.fixture(scope="module")
+def words():
+    pipe = sd_pipeline(word_tokenizer(), text_layers=0)
+    return pipe, TextEncoder.of(pipe)
+
+
+@pytest.mark.parametrize("kind", ["clip", "words", "xl"])
+def test_states_are_the_pipelines_own_without_padding(kind, request):
+    pipe, encoder = (p := xl_pipeline(), TextEncoder.of(p)) if kind == "xl" else request.getfixturevalue(kind)
+    text = encoder.encode("a kitten on grass")
+    padded = pipe.encode_prompt(
+        "a kitten on grass", device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=False
+    )[0]
+    assert padded.shape[1] == LENGTH and len(text.states) < LENGTH
+    assert torch.equal(text.states, padded[0, : len(text.states)])
+    assert text.states.shape[1] == pipe.unet.config.cross_attention_dim
+    assert len(text.tokens) == len(text.states) == len(text.spans)
+    assert text.tokens[0] == "<|startoftext|>" and text.tokens[-1] == "<|endoftext|>"
+    assert "".join(text.tokens[1:-1]) == "akittenongrass"
+
+
+def test_states_are_those_of_the_unpadded_text(clip):
+    pipe, encoder = clip
+    ids = pipe.tokenizer("a red cat", return_tensors="pt").input_ids
+    torch.testing.assert_close(encoder.encode("a red cat").states, pipe.text_encoder(ids)[0][0])
+
+
+def test_a_list_is_one_text_and_keeps_its_phrases(clip):
+    _, encoder = clip
+    text = encoder.encode(["red cat", "dog", "dog"])
+    assert text.source == "red cat dog dog" and text.words == ("red cat", "dog")
+    assert torch.equal(text.states, encoder.encode("red cat dog dog").states)
+    assert len(text.find("red cat")) == 1 and len(text.find("dog")) == 2
+
+
+@pytest.mark.parametrize("empty", ["", "   ", [], ["", " "], "?!"])
+def test_an_empty_text_is_refused(clip, empty):
+    with pytest.raises(ValueError, match="empty: give at least one word"):
+        clip[1].encode(empty)
+
+
+def test_what_is_no_text_is_refused(clip):
+    with pytest.raises(TypeError, match=r"a string, a list of words, or a tensor .* not int"):
+        clip[1].encode(7)
+    with pytest.raises(TypeError, match="not list"):
+        clip[1].encode(["cat", 7])
+
+
+def test_a_text_too_long_says_which_words_fall_off(clip, recwarn, caplog):
+    with pytest.raises(ValueError, match=rf"has 22 tokens .* takes {LENGTH}: 'kitten dog' would fall off"):
+        clip[1].encode("cat " * 16 + "kitten dog")
+    assert not caplog.records and not recwarn
+    assert len(clip[1].encode("cat " * (LENGTH - 2)).states) == LENGTH  # the longest that fits
+
+
+def test_an_unknown_word_is_refused_with_its_neighbours(words):
+    with pytest.raises(ValueError, match="no word 'kiten': did you mean 'kitten'"):
+        words[1].encode("a kiten on grass")
+    with pytest.raises(ValueError, match="no word 'xyzzy': use another word"):
+        words[1].encode("xyzzy")
+    assert words[1].encode("A Kitten").tokens[1:-1] == ("A", "Kitten")
+    assert words[1].encode("a cat.").tokens[1:-1] == ("a", "cat", ".")  # punctuation is no word
+
+
+def test_clip_knows_any_word(clip):
+    assert clip_tokenizer().unk_token_id == clip_tokenizer().eos_token_id
+    assert clip[1].encode("xyzzy").find("xyzzy")
+
+
+def test_words_next_to_punctuation_are_found(clip):
+    text = clip[1].encode("A cat, a dog.")
+    assert text.words == ("A", "cat", "a", "dog")
+    assert [text.tokens[i] for i in text.find("dog")[0]] == ["dog"]
+
+
+def test_textual_inversion_counts_all_its_tokens():
+    pipe = sd_pipeline()
+    pipe.load_textual_inversion(torch.randn(2, 16), token="<toy>")
+    text = TextEncoder.of(pipe).encode("a <toy> cat")
+    assert text.tokens[1:-1] == ("a", "<toy>", "<toy>_1", "cat")
+
+
+def test_embeddings_have_numbers_for_names():
+    text = from_states(torch.zeros(3, 16))
+    assert text.tokens == ("0", "1", "2")
+    with pytest.raises(KeyError, match="ask by token number"):
+        text.find("cat")
+    with pytest.raises(ValueError, match=r"shape \(token, dim\), not \(1, 3, 16\)"):
+        from_states(torch.zeros(1, 3, 16))
+
+
+def test_a_pipeline_without_text_encoder_has_no_text_side():
+    pipe = sd_pipeline()
+    pipe.text_encoder = None
+    assert TextEncoder.of(pipe) is None
+
+
+@pytest.mark.parametrize(
+    "make", [sd_pipeline, xl_pipeline, lambda: sd_pipeline(word_tokenizer(), text_layers=0)]
+)
+def test_the_text_side_survives_being_packed(make):
+    encoder = TextEncoder.of(make())
+    again = TextEncoder.unpack(encoder.pack())
+    before, after = encoder.encode("A cat on Grass"), again.encode("A cat on Grass")
+    assert torch.equal(before.states, after.states)
+    assert (before.tokens, before.spans) == (after.tokens, after.spans)
+    assert again.nbytes == encoder.nbytes > 0
+
+
+def test_files_outside_the_folder_are_refused():
+    with pytest.raises(ValueError, match="no file of a text encoder"):
+        TextEncoder.unpack({"../outside.json": torch.zeros(2, dtype=torch.uint8)})
