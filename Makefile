@@ -1,0 +1,76 @@
+# The whole course by name: `make` lists what there is. Everything lives in .venv; nothing is installed outside it.
+
+PYTHON ?= python3
+# The torch that the stored notebooks were executed with; everything else in the lock is the newest that fits.
+TORCH ?= 2.13.0
+# A further wheel index, for a torch without CUDA: TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+# Handed on to the command: make train ARGS="--steps 100", make lab ARGS="--ip 0.0.0.0", make tour ARGS=notebooks/00_start_here.ipynb
+ARGS ?=
+
+BIN   := .venv/bin
+MADE  := .venv/made-from-lock
+FIRST := notebooks/00_start_here.ipynb
+
+# Jupyter's and IPython's own files, kernels and history stay in .venv: nothing is registered for the user,
+# and what a user has registered elsewhere does not reach the notebooks.
+export JUPYTER_CONFIG_DIR  := $(CURDIR)/.venv/etc/jupyter
+export JUPYTER_DATA_DIR    := $(CURDIR)/.venv/share/jupyter
+export JUPYTER_RUNTIME_DIR := $(CURDIR)/.venv/share/jupyter/runtime
+export IPYTHONDIR          := $(CURDIR)/.venv/etc/ipython
+
+# JupyterLab opens a browser only where one can be seen, and refuses root unless told.
+HEADLESS := $(if $(DISPLAY)$(WAYLAND_DISPLAY)$(filter Darwin,$(shell uname -s)),,--no-browser)
+AS_ROOT  := $(if $(filter 0,$(shell id -u)),--allow-root)
+
+.DEFAULT_GOAL := help
+.PHONY: help lab tour test format notebooks train evaluate lock clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo; echo '  without a GPU, the first time: make lab TORCH_INDEX=https://download.pytorch.org/whl/cpu'
+
+lab: $(MADE)  ## open the course in JupyterLab
+	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/$(FIRST) $(HEADLESS) $(AS_ROOT) $(ARGS)
+
+tour: $(MADE)  ## run every notebook into readable pages: build/tour/index.html
+	$(BIN)/python -m ovamnb.tour $(ARGS)
+
+test: $(MADE)  ## lint, unit tests, and every notebook re-run and compared with what it shows
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --nbval --nbval-current-env \
+		--nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 900 tests notebooks $(ARGS)
+
+format: $(MADE)  ## mend what `make test` says about style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+notebooks: $(MADE)  ## run every notebook and store its outputs in place
+	$(BIN)/python -m ovamnb.tour --inplace $(ARGS)
+
+train: $(MADE)  ## train the bundled model from scratch
+	$(BIN)/python -m ovamnb.emoji.train $(ARGS)
+
+evaluate: $(MADE)  ## score the bundled model on scenes it has not seen
+	$(BIN)/python -m ovamnb.emoji.evaluate $(ARGS)
+
+lock: $(MADE)  ## resolve pyproject.toml anew into requirements.lock (newer torch: TORCH=2.14.0)
+	$(BIN)/python scripts/lock.py torch==$(TORCH)
+
+clean:  ## remove build/ and caches (.venv and runs/ stay)
+	rm -rf build dist ovamnb.egg-info .pytest_cache .ruff_cache
+	find ovamnb tests scripts notebooks \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} + 2>/dev/null || true
+
+# An existing .venv is brought up to date rather than thrown away: a changed line costs seconds, not minutes.
+$(MADE): requirements.lock pyproject.toml
+	@[ -x $(BIN)/pip ] || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "ovamnb needs Python 3.11 or newer: 'apt install python3.12 python3.12-venv' (or the like), then 'make PYTHON=python3.12 $(MAKECMDGOALS)'." >&2; exit 1; }
+	@[ -x $(BIN)/pip ] || $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make virtual environments yet: 'apt install python3-venv' (or your system's package of it), then again." >&2; exit 1; }
+	[ -x $(BIN)/pip ] || $(PYTHON) -m venv .venv
+	@echo "Filling .venv from requirements.lock; the first time this takes some minutes."
+	$(BIN)/python -m pip install -q $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements.lock
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@$(BIN)/jupyter labextension disable --level=sys_prefix @jupyterlab/apputils-extension:announcements >/dev/null 2>&1
+	@touch $@
