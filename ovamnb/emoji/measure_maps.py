@@ -8,8 +8,8 @@ visible pixels.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from functools import cache
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 
 from ..recorder import record
 from ..refine import binarize, resize
+from ..text import TextEncoder
 from . import words
 from .data import stream_rng, to_tensor
 from .scenes import Scene, scene
@@ -26,21 +27,20 @@ from .sprites import CONCEPTS
 
 NOISE_STEPS = (150, 300, 450, 600)
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
+DEFAULT = "down + up (OVAM's default)"
 SELECTIONS = ("class", "held out", "class of held out", "wrong")
 """What is asked: the class name; a held-out word; the class name on those same objects; a class that is not
 there."""
 
 
-@dataclass
 class Tally:
-    """IoU per concept, summed over all scenes, of one block's maps at each threshold."""
+    """IoU per concept, summed over all scenes, of one block's maps at each of several thresholds."""
 
-    metrics: dict[float, MulticlassJaccardIndex] = field(
-        default_factory=lambda: {
-            t: MulticlassJaccardIndex(len(CONCEPTS) + 1, average="none", validate_args=False)
-            for t in THRESHOLDS
+    def __init__(self, thresholds: Sequence[float]) -> None:
+        count = len(CONCEPTS) + 1  # 0 is the background
+        self.metrics = {
+            t: MulticlassJaccardIndex(count, average="none", validate_args=False) for t in thresholds
         }
-    )
 
     def add(self, heat: Tensor, truth: Tensor, concept: str) -> None:
         """heat (h, w) at any size, scaled from its minimum to its maximum; truth (h, w) bool."""
@@ -55,6 +55,10 @@ class Tally:
         metric = self.metrics[threshold]
         seen = (metric.confmat.sum(0) + metric.confmat.sum(1))[1:] > 0
         return float(metric.compute()[1:][seen].mean())
+
+    def best(self) -> float:
+        """The threshold with the highest mIoU."""
+        return max(self.metrics, key=self.miou)
 
 
 def stream(name: str, count: int, objects: int | None = None, seed: int = 0) -> list[Scene]:
@@ -100,81 +104,68 @@ def questions(picture: Scene, rng: np.random.Generator) -> Iterator[tuple[str, s
             yield "class of held out", thing.concept, thing.concept
 
 
-def tally(pipe, pictures: list[Scene], blocks: dict[str, object], selections: tuple[str, ...]) -> dict:
-    """(block, selection) → Tally. `blocks` maps a name to what `Trace.maps` takes as `blocks`."""
-    tallies = {(block, selection): Tally() for block in blocks for selection in selections}
+def tally(
+    pipe, pictures: list[Scene], thresholds: dict[str, Sequence[float]], selections: Sequence[str]
+) -> dict[tuple[str, str], Tally]:
+    """(block, selection) → Tally, for the blocks that `thresholds` names; DEFAULT stands for OVAM's sum."""
+    tallies = {(block, s): Tally(cuts) for block, cuts in thresholds.items() for s in selections}
+    encode = cache(TextEncoder.of(pipe).encode)  # the same thirty-odd texts thousands of times
     rng = np.random.default_rng(0)
     for picture, trace, i in tqdm(traces(pipe, pictures), total=len(pictures), desc="maps"):
         for selection, word, concept in questions(picture, rng):
             if selection not in selections:
                 continue
             truth = torch.from_numpy(picture.mask(concept))
-            for block, chosen in blocks.items():
-                heat = trace.maps(f"a photograph of {words.with_article(word)}", image=i, blocks=chosen)[word]
-                tallies[block, selection].add(heat, truth, concept)
+            text = encode(f"a photograph of {words.with_article(word)}")
+            tokens = [token for place in text.find(word) for token in place]
+            for block in thresholds:
+                maps = trace.maps(text.states, image=i, blocks=None if block == DEFAULT else [block])
+                tallies[block, selection].add(maps.values[tokens].mean(0), truth, concept)
     return tallies
 
 
 def selection_rate(
     pipe, pictures: list[Scene], blocks: object, *, together: bool, held_out: bool = False
 ) -> float:
-    """Share of words whose map is denser (mean over the mask) on their own object than on the other of the
-    pair.
+    """Share of words whose map is denser (mean over the mask) on their own object than on the other's.
 
     together: both words stand in one attribution text and compete in its softmax; else each is asked alone.
+    held_out: asks with held-out words, where an object has one, and counts those only.
     """
-    other_names = {concept: word for word, concept in words.HELD_OUT.items()}
+    other_names = {concept: word for word, concept in words.HELD_OUT.items()} if held_out else {}
     right = []
     for picture, trace, i in traces(pipe, pictures):
         concepts = [thing.concept for thing in picture.objects]
-        asked = [other_names.get(concept, concept) if held_out else concept for concept in concepts]
-        if held_out and asked == concepts:
-            continue
-        texts = (
-            [" and ".join(map(words.with_article, asked))]
-            if together
-            else list(map(words.with_article, asked))
-        )
-        answers = {
-            w: trace.maps(text, image=i, blocks=blocks)[w] for text in texts for w in asked if w in text
-        }
-        masks = [torch.from_numpy(picture.mask(concept)) for concept in concepts]
-        for k, word in enumerate(asked):
-            if held_out and word == concepts[k]:
+        asked = [other_names.get(concept, concept) for concept in concepts]
+        joint = " and ".join(map(words.with_article, asked))
+        for k, (word, concept) in enumerate(zip(asked, concepts, strict=True)):
+            if held_out and word == concept:
                 continue
-            heat = resize(answers[word], masks[0])
-            right.append(bool(heat[masks[k]].mean() > heat[masks[1 - k]].mean()))
+            text = joint if together else words.with_article(word)
+            mine, other = (torch.from_numpy(picture.mask(concepts[j])) for j in (k, 1 - k))
+            heat = resize(trace.maps(text, image=i, blocks=blocks)[word], mine)
+            right.append(bool(heat[mine].mean() > heat[other].mean()))
     return float(np.mean(right))
 
 
 def measure_maps(pipe, *, test: int = 300, validation: int = 80) -> dict:
-    """Figures b–e. Per block and for their sum: mIoU on validation and test scenes at the threshold tuned
-    on validation."""
-    names = block_names(pipe)
-    blocks: dict[str, object] = {name: [name] for name in names} | {"down + up (OVAM's default)": None}
-    tuned = tally(pipe, stream("validation", validation), blocks, ("class",))
-    thresholds = {b: max(THRESHOLDS, key=lambda t: tuned[b, "class"].miou(t)) for b in blocks}
-    best = max(names, key=lambda b: tuned[b, "class"].miou(thresholds[b]))
-    judged = {best: blocks[best], "down + up (OVAM's default)": None}
-    rest = {b: chosen for b, chosen in blocks.items() if b not in judged}
+    """Figures b–e: per block and for their sum, mIoU on test scenes; thresholds are tuned on validation scenes."""
+    blocks = [*block_names(pipe), DEFAULT]
+    tuning = tally(pipe, stream("validation", validation), dict.fromkeys(blocks, THRESHOLDS), ["class"])
+    tuned = {block: tuning[block, "class"] for block in blocks}
+    best = max(block_names(pipe), key=lambda block: tuned[block].miou(tuned[block].best()))
+    cuts = {block: [tuned[block].best()] for block in blocks}
     pictures = stream("test", test)
-    results = tally(pipe, pictures, judged, SELECTIONS) | tally(pipe, pictures, rest, ("class",))
-    rows = {
-        block: {
-            "threshold": thresholds[block],
-            "validation": round(tuned[block, "class"].miou(thresholds[block]), 4),
-        }
-        | {
-            s: round(results[block, s].miou(thresholds[block]), 4)
-            for s in SELECTIONS
-            if (block, s) in results
-        }
-        for block in blocks
-    }
+    results = tally(pipe, pictures, {b: cuts[b] for b in (best, DEFAULT)}, SELECTIONS)
+    results |= tally(pipe, pictures, {b: cuts[b] for b in blocks if b not in (best, DEFAULT)}, ["class"])
+    rows = {}
+    for block, (cut,) in cuts.items():
+        measured = {s: results[block, s].miou(cut) for s in SELECTIONS if (block, s) in results}
+        rows[block] = {"threshold": cut, "validation": tuned[block].miou(cut)} | measured
     pairs = stream("test", test, objects=2)
     rates = {
-        f"{what}, {how}": round(
-            selection_rate(pipe, pairs, [best], together=how == "together", held_out=what != "class"), 4
+        f"{what}, {how}": selection_rate(
+            pipe, pairs, [best], together=how == "together", held_out=what != "class"
         )
         for what in ("class", "held out")
         for how in ("together", "alone")

