@@ -149,7 +149,7 @@ def selection_rate(
 
 
 def measure_maps(pipe, *, test: int = 300, validation: int = 80) -> dict:
-    """Figures b–e: per block and for their sum, mIoU on test scenes; thresholds are tuned on validation scenes."""
+    """Figures b–e on test scenes; thresholds and the best block come from validation scenes."""
     blocks = [*block_names(pipe), DEFAULT]
     tuning = tally(pipe, stream("validation", validation), dict.fromkeys(blocks, THRESHOLDS), ["class"])
     tuned = {block: tuning[block, "class"] for block in blocks}
