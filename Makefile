@@ -24,7 +24,7 @@ HEADLESS := $(if $(DISPLAY)$(WAYLAND_DISPLAY)$(filter Darwin,$(shell uname -s)),
 AS_ROOT  := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab tour test format notebooks train evaluate lock clean
+.PHONY: help lab tour test format notebooks train evaluate bench lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ train: $(MADE)  ## train the bundled model from scratch
 
 evaluate: $(MADE)  ## score the bundled model on scenes it has not seen
 	$(BIN)/python -m ovamnb.emoji.evaluate $(ARGS)
+
+bench: $(MADE)  ## what recording and asking cost, as ratios
+	$(BIN)/python -m ovamnb.bench $(ARGS)
 
 lock: $(MADE)  ## resolve pyproject.toml anew into requirements.lock (newer torch: TORCH=2.14.0)
 	$(BIN)/python scripts/lock.py torch==$(TORCH)

@@ -9,8 +9,8 @@ import torch
 
 import ovamnb as ov
 from ovamnb.emoji import CONCEPTS, words
-from ovamnb.emoji.evaluate import BUNDLED
 from ovamnb.emoji.text_encoder import MAX_TOKENS, VOCABULARY_SIZE, nearest_class
+from ovamnb.pipelines import BUNDLED
 
 
 @pytest.fixture(scope="module")
