@@ -212,6 +212,9 @@ def save_pipeline(
         requires_safety_checker=False,
     ).to(dtype=torch.float16)
     pipeline.save_pretrained(folder, max_shard_size=shard)
+    # transformers loads what a config names, diffusers float32: say float32, or the two halves do not fit together
+    config = folder / "text_encoder" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"dtype": "float32"}, indent=2) + "\n")
     (folder / "training.json").write_text(json.dumps(record, indent=2) + "\n")
     print(f"saved {folder}")
 
