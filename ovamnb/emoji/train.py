@@ -212,7 +212,7 @@ def save_pipeline(
         requires_safety_checker=False,
     ).to(dtype=torch.float16)
     pipeline.save_pretrained(folder, max_shard_size=shard)
-    # transformers loads what a config names, diffusers float32: say float32, or the two halves do not fit together
+    # Left to themselves transformers loads what the config names and diffusers float32: make it the same.
     config = folder / "text_encoder" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"dtype": "float32"}, indent=2) + "\n")
     (folder / "training.json").write_text(json.dumps(record, indent=2) + "\n")
