@@ -8,6 +8,7 @@ visible pixels.
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import cache
 
@@ -124,28 +125,27 @@ def tally(
     return tallies
 
 
-def selection_rate(
-    pipe, pictures: list[Scene], blocks: object, *, together: bool, held_out: bool = False
-) -> float:
-    """Share of words whose map is denser (mean over the mask) on their own object than on the other's.
+def selection_rates(pipe, pictures: list[Scene], blocks: object) -> dict[str, float]:
+    """Shares of words whose map is denser (mean over the mask) on their own object than on the other's.
 
-    together: both words stand in one attribution text and compete in its softmax; else each is asked alone.
-    held_out: asks with held-out words, where an object has one, and counts those only.
+    "class" asks with class names, "held out" with held-out words where an object has one and counts those
+    only; "together": both words stand in one attribution text and compete in its softmax, else "alone".
     """
-    other_names = {concept: word for word, concept in words.HELD_OUT.items()} if held_out else {}
-    right = []
-    for picture, trace, i in traces(pipe, pictures):
+    held_out = {concept: word for word, concept in words.HELD_OUT.items()}
+    right: dict[str, list[bool]] = defaultdict(list)
+    for picture, trace, i in tqdm(traces(pipe, pictures), total=len(pictures), desc="selection"):
         concepts = [thing.concept for thing in picture.objects]
-        asked = [other_names.get(concept, concept) for concept in concepts]
-        joint = " and ".join(map(words.with_article, asked))
-        for k, (word, concept) in enumerate(zip(asked, concepts, strict=True)):
-            if held_out and word == concept:
-                continue
-            text = joint if together else words.with_article(word)
-            mine, other = (torch.from_numpy(picture.mask(concepts[j])) for j in (k, 1 - k))
-            heat = resize(trace.maps(text, image=i, blocks=blocks)[word], mine)
-            right.append(bool(heat[mine].mean() > heat[other].mean()))
-    return float(np.mean(right))
+        for what, names in (("class", {}), ("held out", held_out)):
+            asked = [names.get(concept, concept) for concept in concepts]
+            together = " and ".join(map(words.with_article, asked))
+            for k, (word, concept) in enumerate(zip(asked, concepts, strict=True)):
+                if what == "held out" and concept not in held_out:
+                    continue
+                mine, other = (torch.from_numpy(picture.mask(concepts[j])) for j in (k, 1 - k))
+                for how, text in (("together", together), ("alone", words.with_article(word))):
+                    heat = resize(trace.maps(text, image=i, blocks=blocks)[word], mine)
+                    right[f"{what}, {how}"].append(bool(heat[mine].mean() > heat[other].mean()))
+    return {name: float(np.mean(answers)) for name, answers in right.items()}
 
 
 def measure_maps(pipe, *, test: int = 300, validation: int = 80) -> dict:
@@ -163,13 +163,7 @@ def measure_maps(pipe, *, test: int = 300, validation: int = 80) -> dict:
         measured = {s: results[block, s].miou(cut) for s in SELECTIONS if (block, s) in results}
         rows[block] = {"threshold": cut, "validation": tuned[block].miou(cut)} | measured
     pairs = stream("test", test, objects=2)
-    rates = {
-        f"{what}, {how}": selection_rate(
-            pipe, pairs, [best], together=how == "together", held_out=what != "class"
-        )
-        for what in ("class", "held out")
-        for how in ("together", "alone")
-    }
+    rates = selection_rates(pipe, pairs, [best])
     return {"best_block": best, "noise_steps": NOISE_STEPS, "scenes": test, "maps": rows, "selection": rates}
 
 
