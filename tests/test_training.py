@@ -82,4 +82,4 @@ def test_presence_and_judge_shapes():
     labels = torch.zeros(2, 6, 9, dtype=torch.uint8)
     labels[1, 2, 3] = 5
     assert presence(labels).sum() == 1 and presence(labels)[1, 4] == 1
-    assert Judge()(torch.zeros(2, 3, 64, 96)).shape == (2, presence(labels).shape[1])
+    assert Judge().found(torch.zeros(2, 3, 64, 96)).shape == presence(labels).shape

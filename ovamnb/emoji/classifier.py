@@ -1,8 +1,10 @@
 """An independent judge: which concepts does a picture show? Trained on rendered scenes, it never sees the
 diffusion model.
 
+It learns from the exact masks, cell by cell: told only which concepts a scene shows, it needs far longer.
+
 >>> judge = train_classifier(Path("runs/classifier"))
->>> presence = judge(images).sigmoid()          # (batch, 3, h, w) in [-1, 1] → (batch, concept) in [0, 1]
+>>> judge.found(images)          # (batch, 3, h, w) in [-1, 1] → (batch, concept) bool
 """
 
 from __future__ import annotations
@@ -18,28 +20,32 @@ from .data import Scenes, batches
 from .loop import fit, pick_device
 from .sprites import CONCEPTS
 
-CHANNELS = (32, 64, 96, 128)
+CELL = 8  # pixels; the judge decides cell by cell
 PRESENT = 0.5
-"""An object is found where the judge's probability exceeds this."""
+"""An object is found where the judge gives its concept more than this in some cell."""
 
 
 class Judge(nn.Sequential):
-    """Four strided convolutions and a second look at the coarsest grid, then the most certain place of each
-    concept."""
+    """Three strided convolutions to cells of 8×8 pixels, then dilated ones to see whole objects."""
 
     def __init__(self) -> None:
-        layers: list[nn.Module] = []
-        for before, after in zip((3, *CHANNELS), (*CHANNELS, CHANNELS[-1]), strict=False):
-            stride = 2 if after != before else 1
-            layers += [
-                nn.Conv2d(before, after, 5 if before == 3 else 3, stride, 2 if before == 3 else 1, bias=False)
-            ]
-            layers += [nn.GroupNorm(8, after), nn.SiLU()]
-        super().__init__(*layers, nn.Conv2d(CHANNELS[-1], len(CONCEPTS), 3, padding=1))
+        def layer(
+            before: int, after: int, size: int = 3, stride: int = 1, dilation: int = 1
+        ) -> nn.Sequential:
+            conv = nn.Conv2d(before, after, size, stride, dilation * (size // 2), dilation, bias=False)
+            return nn.Sequential(conv, nn.GroupNorm(8, after), nn.SiLU())
 
-    def forward(self, images: Tensor) -> Tensor:
-        """images (batch, 3, h, w) in [-1, 1] → logits (batch, concept): the maximum over places."""
-        return super().forward(images).amax(dim=(-2, -1))
+        super().__init__(
+            layer(3, 32, size=5, stride=2),
+            layer(32, 64, stride=2),
+            layer(64, 128, stride=2),
+            *(layer(128, 128, dilation=dilation) for dilation in (1, 2, 2, 1)),
+            nn.Conv2d(128, len(CONCEPTS) + 1, 1),
+        )
+
+    def found(self, images: Tensor) -> Tensor:
+        """images (batch, 3, h, w) in [-1, 1] → (batch, concept) bool: certain enough in at least one cell."""
+        return self(images).float().softmax(1)[:, 1:].amax(dim=(-2, -1)) > PRESENT
 
 
 def presence(labels: Tensor) -> Tensor:
@@ -59,18 +65,15 @@ def train_classifier(folder: Path, *, steps: int = 1500, batch: int = 32, device
     judge = Judge().to(place)
 
     def loss(pair: tuple[Tensor, Tensor]) -> Tensor:
-        images, truth = (part.to(place) for part in pair)
-        return (
-            nn.functional.binary_cross_entropy_with_logits(judge(images).float(), truth, reduction="none")
-            .sum(1)
-            .mean()
-        )
+        images, cells = (part.to(place) for part in pair)
+        return nn.functional.cross_entropy(judge(images).float(), cells)
 
     def labelled(first: int) -> Iterator[tuple[Tensor, Tensor]]:
         for images, labels, _ in batches("classifier", first, steps - first, batch=batch, size=(128, 128)):
             if torch.rand(()) < 0.5:
                 images = nn.functional.avg_pool2d(images, 3, 1, 1, count_include_pad=False)
-            yield images + 0.05 * torch.randn_like(images), presence(labels)
+            centres = labels[:, CELL // 2 :: CELL, CELL // 2 :: CELL].long()
+            yield images + 0.05 * torch.randn_like(images), centres
 
     fit("classifier", judge, loss, labelled, steps=steps, learning_rate=2e-3, folder=folder, ema_decay=0.998)
     return judge
@@ -86,7 +89,7 @@ def judge_accuracy(judge: Judge, count: int = 500, seed: int = 0) -> dict[str, f
     for start in range(0, count, 50):
         rows = [data[i] for i in range(start, min(count, start + 50))]
         images, labels = (torch.stack(part) for part in list(zip(*rows, strict=True))[:2])
-        found.append((judge(images.to(place)).sigmoid() > PRESENT).cpu().numpy())
+        found.append(judge.found(images.to(place)).cpu().numpy())
         there.append(presence(labels).bool().numpy())
     f, t = np.concatenate(found), np.concatenate(there)
     return {"recall": float((f & t).sum() / t.sum()), "precision": float((f & t).sum() / f.sum())}

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from .classifier import PRESENT, Judge
+from .classifier import Judge
 from .sprites import CONCEPTS
 from .words import with_article
 
@@ -49,7 +49,7 @@ def generation_rates(pipe, judge: Judge, *, images: int, batch: int = 16) -> dic
                 generator=seeds,
                 output_type="pt",
             ).images  # (batch, 3, h, w) in [0, 1]
-            found = (judge((made * 2 - 1).float().to(place)).sigmoid() > PRESENT).cpu().numpy()
+            found = judge.found((made * 2 - 1).float().to(place)).cpu().numpy()
             for row, (_, named) in zip(found, part, strict=True):
                 own = [CONCEPTS.index(name) for name in named]
                 hits.append([bool(row[k]) for k in own])
