@@ -104,4 +104,5 @@ GROUNDS = tuple(_DRAW)
 def ground(name: str, rng: np.random.Generator, size: Size) -> np.ndarray:
     """(h, w, 3) uint8; brightness varies by ±6 % from scene to scene."""
     planes = _DRAW[name](rng, size) * np.float32(rng.uniform(0.94, 1.06))
-    return np.ascontiguousarray(np.moveaxis(np.clip(planes, 0, 255).astype(np.uint8), 0, -1))
+    red, green, blue = planes.clip(0, 255, out=planes).astype(np.uint8)
+    return np.asarray(Image.merge("RGB", [Image.fromarray(plane) for plane in (red, green, blue)]))

@@ -109,11 +109,12 @@ def _place(
     free enough."""
     h, w = labels.shape
     low, high = ((0.42, 0.8), (0.34, 0.56), (0.28, 0.46))[min(crowd, 3) - 1]
+    visible = np.bincount(labels.ravel(), minlength=len(whole))
     for attempt in range(_TRIES):
         side = max(8, round(min(h, w) * rng.uniform(low, high) * (1 - attempt / (2 * _TRIES))))
         top, left = int(rng.integers(0, h - side + 1)), int(rng.integers(0, w - side + 1))
         under = labels[top : top + side, left : left + side]
-        if not _leaves_room(labels, under, whole):
+        if not _leaves_room(visible, under, whole):
             continue
         picture = Image.fromarray(tile).resize((side, side), Image.Resampling.BILINEAR)
         if rng.random() < 0.5:
@@ -127,15 +128,15 @@ def _place(
     return False
 
 
-def _leaves_room(labels: np.ndarray, under: np.ndarray, whole: np.ndarray) -> bool:
-    """Would every object keep its visible share if the whole square `under` (h, w) of `labels` were
-    covered?"""
+def _leaves_room(visible: np.ndarray, under: np.ndarray, whole: np.ndarray) -> bool:
+    """Would every object keep its share if the square `under` (h, w) of the label map were covered?
+
+    visible, whole: (concept + 1,) areas in pixels, now and before anything hid a part.
+    """
     if not whole.any():
         return True
-    visible = np.bincount(labels.ravel(), minlength=len(whole)) - np.bincount(
-        under.ravel(), minlength=len(whole)
-    )
-    return bool((visible >= (1 - MAX_HIDDEN) * whole)[1:].all())
+    left = visible - np.bincount(under.ravel(), minlength=len(whole))
+    return bool((left >= (1 - MAX_HIDDEN) * whole)[1:].all())
 
 
 def _boxes(
