@@ -74,7 +74,10 @@ def fit(
     """
     parameters = [p for p in module.parameters() if p.requires_grad]
     device = parameters[0].device
-    optimizer = torch.optim.AdamW(parameters, learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
+    fused = device.type in ("cpu", "cuda")  # on the CPU, one call in place of a thousand: a tenth of a step
+    optimizer = torch.optim.AdamW(
+        parameters, learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=fused
+    )
     ema = EMAModel(parameters, decay=ema_decay, use_ema_warmup=True, power=0.75)
     path, run = folder / f"{name}.safetensors", Run()
     if path.exists():
