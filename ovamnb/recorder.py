@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from .choose import Block, Blocks, Grid, as_steps, chosen, on_grid, select, show_grid
 from .layout import batch_layout, running_pipeline
 from .maps import add_self_attention
+from .memory import free_bytes
 from .pipelines import find_device
 from .text import TextEncoder
 from .trace import Trace
@@ -57,7 +59,8 @@ def record(
     exception the trace is empty. A `torch.compile`d model runs uncompiled meanwhile: hooks added to
     compiled code would never run.
 
-    Raises ValueError for a model or a request that cannot be recorded, and RuntimeError where a cache or
+    Warns after the first step if the queries of all steps will not fit into the memory that is free. Raises
+    ValueError for a model or a request that cannot be recorded, and RuntimeError where a cache or
     another patch makes attention skip.
     """
     if queries not in HALVES:
@@ -123,6 +126,7 @@ class _Recorder:
             )
         timestep = torch.as_tensor(args[1] if len(args) > 1 else kwargs["timestep"]).flatten()[0].item()
         pipeline = running_pipeline(unet)
+        self.expected = getattr(pipeline, "num_timesteps", None) or 0  # passes of this generation
         layout = batch_layout(pipeline, sample, self.guidance)
         images = len(sample) // len(layout)
         size = (images, *sample.shape[-2:])
@@ -184,6 +188,8 @@ class _Recorder:
     def on_pass_done(self, unet: nn.Module, args: tuple, output) -> None:
         if self.keeping:
             self.check_pass()
+            if len(self.steps) == 1:
+                self.warn_of_memory()
         self.passes += 1
         self.in_pass = False
 
@@ -203,6 +209,20 @@ class _Recorder:
                     f"There is no self-attention at resolution {resolution}: at this image size the model "
                     f"has {have}."
                 )
+
+    def warn_of_memory(self) -> None:
+        """After the first kept pass, while there is still time to stop."""
+        kept = [query for blocks in self.queries.values() for [query] in blocks.values()]
+        wanted = self.wanted_steps or range(self.expected)
+        still = sum(self.passes < step < self.expected for step in wanted)
+        need = still * sum(query.numel() * query.element_size() for query in kept)
+        free = free_bytes(self.place["device"])
+        if need > free:
+            warnings.warn(
+                f"This recording will take {need / 1e9:.1f} GB more, and {free / 1e9:.1f} GB are free: keep "
+                "fewer steps (`steps=range(5, 15)`), fewer blocks (`blocks='up'`) or one prompt.",
+                stacklevel=2,
+            )
 
     def hand_over(self, trace: Trace) -> None:
         if self.in_pass:  # broke off, and somebody caught the exception

@@ -1,10 +1,12 @@
 """Recording: the image unchanged, nothing left behind, and the right rows kept."""
 
+import psutil
 import pytest
 import torch
 from conftest import generate, hooks_of, sd_pipeline, unet_model, xl_pipeline
 
 import ovamnb as ov
+from ovamnb import memory, recorder
 from ovamnb.pipelines import quiet
 
 UP = "up_blocks.1.attentions.0.transformer_blocks.0.attn2"
@@ -188,6 +190,31 @@ def test_image_to_image(pipe):
         assert trace.maps("a cat").values.shape[-2:] == (8, 12)
 
 
+@pytest.mark.parametrize("channels", [4, 9])
+def test_inpainting(pipe, channels):
+    """Both kinds: a mask blended in outside the UNet, and a UNet that reads mask and picture."""
+    with quiet():
+        from diffusers import StableDiffusionInpaintPipeline
+    if channels == 9:
+        pipe.unet = unet_model(in_channels=9)
+    inpaint = StableDiffusionInpaintPipeline(**pipe.components, requires_safety_checker=False)
+    inpaint.set_progress_bar_config(disable=True)
+    mask = torch.zeros(1, 1, 16, 24)
+    mask[..., :12] = 1
+    call = {"image": torch.rand(1, 3, 16, 24), "mask_image": mask, "height": 16, "width": 24}
+
+    def paint():
+        generator = torch.Generator().manual_seed(0)
+        options = {"num_inference_steps": 3, "strength": 1.0, "output_type": "latent"}
+        return inpaint("a cat", generator=generator, **call, **options).images
+
+    alone = paint()
+    with ov.record(inpaint) as trace:
+        watched = paint()
+    assert torch.equal(alone, watched)
+    assert trace.images == 1 and trace.maps("a cat")["cat"].shape == (8, 12)
+
+
 def test_sizes_that_are_odd(pipe):
     with ov.record(pipe, self_attention=((8, 11),)) as trace:
         generate(pipe, latents=torch.randn(1, 4, 15, 21))
@@ -323,6 +350,33 @@ def test_memory_does_not_grow_with_steps_of_self_attention(pipe):
             generate(pipe, steps=steps)
         sizes.append(trace.nbytes)
     assert sizes[0] == sizes[1] == 4 * 64 * 64
+
+
+@pytest.mark.parametrize("room", ["too little", "enough"])
+def test_a_recording_that_will_not_fit_is_told_after_the_first_step(pipe, monkeypatch, recwarn, room):
+    with ov.record(pipe, steps=0) as one:
+        generate(pipe, steps=1)
+    step = sum(q.numel() * q.element_size() for q in one.queries["conditional"].values())
+    told_at = []
+    monkeypatch.setattr(recorder, "free_bytes", lambda device: 3 * step - (room == "too little"))
+
+    def note(pipe, number, timestep, tensors):
+        told_at.append(len(recwarn))
+        return tensors
+
+    with ov.record(pipe, steps=(0, 2, 3, 4)):  # after step 0 three more are to be kept
+        generate(pipe, steps=5, callback_on_step_end=note)
+    expected = 1 if room == "too little" else 0
+    assert told_at == [expected] * 5
+    assert all("keep fewer steps" in str(warning.message) for warning in recwarn)
+
+
+def test_a_shared_server_counts_what_it_grants(monkeypatch):
+    used = psutil.Process().memory_info().rss
+    monkeypatch.setenv("MEM_LIMIT", str(used + 10**8))
+    assert 0 < memory.free_bytes(torch.device("cpu")) <= 1.1 * 10**8
+    monkeypatch.setenv("MEM_LIMIT", "1")
+    assert memory.free_bytes(torch.device("cpu")) == 0
 
 
 @pytest.mark.parametrize(

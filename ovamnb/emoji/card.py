@@ -65,14 +65,12 @@ def write_card(folder: Path) -> None:
 
 def _training(record: dict) -> str:
     plan, vae, unet = record["plan"], record["vae"], record["unet"]
-    small = min(unet["step"], plan["small_steps"])
-    full = unet["step"] - small
-    scenes = small * plan["small_batch"] + full * plan["full_batch"]
+    full = min(unet["step"], plan["full_steps"])
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     return f"""| | VAE | UNet |
 |---|---|---|
-| steps | {vae["step"]:,} | {small:,} at 64×64, {full:,} at 128×128 |
-| scenes seen | {vae["step"] * plan["vae_batch"]:,} | {scenes:,} |
+| steps | {vae["step"]:,} | {unet["step"]:,}: small pictures first, the last {full:,} at 128×128 |
+| scenes seen | {vae["scenes"]:,} | {unet["scenes"]:,} |
 | time | {vae["seconds"] / 60:.0f} min | {unet["seconds"] / 60:.0f} min |
 | last loss | {vae["loss"]:.4f} | {unet["loss"]:.4f} |
 

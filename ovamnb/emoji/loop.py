@@ -30,6 +30,7 @@ class Run:
     """What a run has cost so far; kept in its checkpoint, so that a resumed run adds up."""
 
     step: int = 0
+    scenes: int = 0
     seconds: float = 0.0
     loss: float = math.nan
     """Moving average over about a hundred steps."""
@@ -98,6 +99,7 @@ def fit(
             optimizer.step()
             ema.step(parameters)
             run.step += 1
+            run.scenes += len(batch if isinstance(batch, torch.Tensor) else batch[0])
             if run.step % 10 == 0:  # reading the loss waits for the device
                 now = value.item()
                 if not math.isfinite(now):

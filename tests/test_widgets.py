@@ -1,0 +1,57 @@
+"""Pictures of a model and controls over a recording, driven without a browser."""
+
+import pytest
+from conftest import generate, sd_pipeline, xl_pipeline
+
+import ovamnb as ov
+from ovamnb.anatomy import draw_unet
+from ovamnb.widgets import ask_box, draw_answer
+
+
+@pytest.mark.parametrize("make", [sd_pipeline, xl_pipeline])
+def test_the_drawing_names_every_stage_of_the_model(make):
+    pipe = make()
+    with ov.record(pipe) as trace:
+        generate(pipe, steps=1)
+    [ax] = draw_unet(trace).axes
+    said = "\n".join(text.get_text() for text in ax.texts)
+    for name, block in trace.blocks.items():
+        assert name.split(".attentions")[0] in said
+        assert "×".join(map(str, block.grid)) in said
+    boxes = [text for text in ax.texts if "attention" in text.get_text()]
+    counted = sum(int(text.get_text().split("\n")[2].split()[0]) for text in boxes)
+    assert counted == len(trace.blocks)
+
+
+def test_an_empty_trace_cannot_be_drawn():
+    with pytest.raises(ValueError, match="empty"):
+        draw_unet(ov.Trace())
+
+
+def panels(figure):
+    return [ax.get_title() for ax in figure.axes if ax.get_title()]
+
+
+def test_an_answer_has_one_panel_per_telling_word(trace, image):
+    assert panels(draw_answer(trace, image, "a cat on the grass")) == ["image", "cat", "grass"]
+    assert panels(draw_answer(trace, image, "the")) == ["image", "the"]
+
+
+def test_the_box_answers_and_survives_what_it_cannot_read(trace, image):
+    widget = ask_box(trace, image, "a cat")
+    box, message, picture = widget.children
+    first = bytes(picture.value)
+    assert first.startswith(b"\x89PNG") and message.value == ""
+    box.value = "a dog and a car"
+    second = bytes(picture.value)
+    assert second != first and message.value == ""
+    box.value = "   "
+    assert "empty" in message.value and bytes(picture.value) == second
+    box.value = "a cat"
+    assert message.value == "" and bytes(picture.value) == first
+
+
+def test_the_box_shows_what_was_typed_as_text(trace, image):
+    message = ask_box(trace, image, "<script> " * 20).children[1]
+    assert "would fall off" in message.value
+    assert "<script>" not in message.value and "&lt;script&gt;" in message.value
