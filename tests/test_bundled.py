@@ -1,6 +1,7 @@
 """The bundled model: small, loadable by anyone, and it keeps what its card says."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -122,3 +123,12 @@ def test_the_card_holds_the_measured_figures():
     assert f"{best['class']:.3f}" in card and f"{figures['generation']['one_object']:.2f}" in card
     for needed in ("CC-BY 4.0", "Apache-2.0", "Limits", "seed"):
         assert needed in card
+
+
+def test_the_readme_keeps_its_word():
+    readme = (BUNDLED.parents[2] / "README.md").read_text()
+    [code] = re.findall(r"```python\n(.*?)```", readme, re.S)
+    here = {}
+    exec(code, here)
+    assert here["heat"].shape == (32, 32) and here["heat"].max() > here["heat"].min() >= 0
+    assert here["image"].size == (128, 128)
