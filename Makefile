@@ -11,6 +11,8 @@ ARGS ?=
 BIN   := .venv/bin
 MADE  := .venv/made-from-lock
 FIRST := notebooks/00_start_here.ipynb
+# Of another model than the bundled one (OVAMNB_MODEL=sd15 make test) the stored outputs are not compared; asserts hold.
+NBVAL := $(if $(filter-out bundled,$(OVAMNB_MODEL)),--nbval-lax,--nbval)
 # Notebooks can be re-run only where their model is.
 RUNNABLE := $(if $(wildcard ovamnb/assets/bundled/model_index.json),notebooks)
 
@@ -41,7 +43,7 @@ tour: $(MADE)  ## run every notebook into readable pages: build/tour/index.html
 test: $(MADE)  ## lint, unit tests, and every notebook re-run and compared with what it shows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --nbval --nbval-current-env \
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(NBVAL) --nbval-current-env \
 		--nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 900 tests $(RUNNABLE) $(ARGS)
 
 format: $(MADE)  ## mend what `make test` says about style
