@@ -4,7 +4,7 @@
 (b) maps         mIoU of the class word's map on held-out rendered scenes, noised at several steps
 (c) selection    in scenes of two objects, share of words whose map is denser on their own object
 (d) held out     b and c for words that stood in no caption
-(e) control      b for a word whose object is not there (its c would be one half: of two objects one is denser)
+(e) control      b for a word whose object is not there (c would say one half: one of two is denser)
 
 Which block and which threshold to use is decided on validation scenes and never on the test scenes of the
 report. The maps come from the public API, as a reader would get them. Figures go to `figures.json` and into
