@@ -13,8 +13,6 @@ MADE  := .venv/made-from-lock
 FIRST := notebooks/00_start_here.ipynb
 # Of another model than the bundled one (OVAMNB_MODEL=sd15 make test) the stored outputs are not compared; asserts hold.
 NBVAL := $(if $(filter-out bundled,$(OVAMNB_MODEL)),--nbval-lax,--nbval)
-# Notebooks can be re-run only where their model is.
-RUNNABLE := $(if $(wildcard ovamnb/assets/bundled/model_index.json),notebooks)
 
 # Jupyter's and IPython's own files, kernels and history stay in .venv: nothing is registered for the user,
 # and what a user has registered elsewhere does not reach the notebooks.
@@ -44,7 +42,7 @@ test: $(MADE)  ## lint, unit tests, and every notebook re-run and compared with 
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(NBVAL) --nbval-current-env \
-		--nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 900 tests $(RUNNABLE) $(ARGS)
+		--nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 900 tests notebooks $(ARGS)
 
 format: $(MADE)  ## mend what `make test` says about style
 	$(BIN)/ruff check --fix .

@@ -13,11 +13,6 @@ from ovamnb.emoji import CONCEPTS, words
 from ovamnb.emoji.text_encoder import MAX_TOKENS, VOCABULARY_SIZE, nearest_class
 from ovamnb.pipelines import BUNDLED
 
-pytestmark = pytest.mark.skipif(
-    not BUNDLED.exists(),
-    reason="no bundled model yet: `make train`, then `make evaluate ARGS='runs/bundled/pipeline --install'`",
-)
-
 
 @pytest.fixture(scope="module")
 def pipe():

@@ -19,13 +19,6 @@ PLACES = re.compile(
 )
 EMPTY_TEXT = re.compile(r"<Figure size.*>|<PIL\..*>|<IPython\..*>|<Axes.*>|\w+\(children=.*\)|\s*", re.S)
 
-# Without its model the course cannot run; the moment the model is there, these two must pass again.
-needs_model = pytest.mark.xfail(
-    not (ROOT / "ovamnb" / "assets" / "bundled").exists(),
-    reason="the bundled model is not trained yet, so no notebook could be executed",
-    strict=True,
-)
-
 
 def code_cells(path: Path) -> list[nbformat.NotebookNode]:
     """The code cells that hold code."""
@@ -58,7 +51,6 @@ def test_there_are_notebooks() -> None:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 class TestStored:
-    @needs_model
     def test_was_run_from_top_to_bottom_on_a_fresh_kernel(self, path: Path) -> None:
         counts = [cell.execution_count for cell in code_cells(path)]
         assert counts == list(range(1, len(counts) + 1)), "run `make notebooks`"
@@ -78,7 +70,6 @@ class TestStored:
         found = [m[0] for output in outputs for text in texts(output) for m in PLACES.finditer(text)]
         assert not found
 
-    @needs_model
     def test_says_enough_for_nbval_to_compare(self, path: Path) -> None:
         compared = sum(is_compared(cell) for cell in code_cells(path))
         assert compared >= COMPARED_AT_LEAST, f"{compared} cells print something that is compared"

@@ -48,13 +48,12 @@ def main(arguments: list[str] | None = None) -> None:
     pipe = load_pipeline(given.model, device=given.device)
     pipe.set_progress_bar_config(disable=True)
     figures = measure_maps(pipe, test=given.scenes)
-    for name, row in figures["maps"].items():
-        print(
-            f"{name:<44}"
-            + "  ".join(f"{kind} {row[kind]:.3f}" for kind in ("validation", *SELECTIONS) if kind in row)
-        )
+    for what, rows in (("all scenes", figures["maps"]), ("one object", figures["maps_one_object"])):
+        for name, row in rows.items():
+            scores = (f"{kind} {row[kind]:.3f}" for kind in ("validation", *SELECTIONS) if kind in row)
+            print(f"{what:<12}{name:<54}" + "  ".join(scores))
     for name, value in figures["selection"].items():
-        print(f"{name:<44}{value:.3f}")
+        print(f"{'two objects':<12}{name:<54}{value:.3f}")
     if given.images:
         judge = train_classifier(given.judge, device=given.device)
         figures["judge"] = judge_accuracy(judge)

@@ -154,17 +154,33 @@ def measure_maps(pipe, *, test: int = 300, validation: int = 80) -> dict:
     tuning = tally(pipe, stream("validation", validation), dict.fromkeys(blocks, THRESHOLDS), ["class"])
     tuned = {block: tuning[block, "class"] for block in blocks}
     best = max(block_names(pipe), key=lambda block: tuned[block].miou(tuned[block].best()))
-    cuts = {block: [tuned[block].best()] for block in blocks}
+    cuts = {block: tuned[block].best() for block in blocks}
     pictures = stream("test", test)
-    results = tally(pipe, pictures, {b: cuts[b] for b in (best, DEFAULT)}, SELECTIONS)
-    results |= tally(pipe, pictures, {b: cuts[b] for b in blocks if b not in (best, DEFAULT)}, ["class"])
-    rows = {}
-    for block, (cut,) in cuts.items():
-        measured = {s: results[block, s].miou(cut) for s in SELECTIONS if (block, s) in results}
-        rows[block] = {"threshold": cut, "validation": tuned[block].miou(cut)} | measured
+    some = {block: cuts[block] for block in (best, DEFAULT)}
+    rows = score(pipe, pictures, some, SELECTIONS)
+    others = score(pipe, pictures, {b: cut for b, cut in cuts.items() if b not in some}, ["class"])
     pairs = stream("test", test, objects=2)
-    rates = selection_rates(pipe, pairs, [best])
-    return {"best_block": best, "noise_steps": NOISE_STEPS, "scenes": test, "maps": rows, "selection": rates}
+    return {
+        "best_block": best,
+        "noise_steps": NOISE_STEPS,
+        "scenes": test,
+        "maps": {
+            block: {"validation": tuned[block].miou(cuts[block])} | (rows | others)[block] for block in cuts
+        },
+        "maps_one_object": score(pipe, stream("test", test, objects=1), some, SELECTIONS),
+        "selection": selection_rates(pipe, pairs, [best]),
+    }
+
+
+def score(
+    pipe, pictures: list[Scene], cuts: dict[str, float], selections: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """block → its threshold and the mIoU of each selection, for the blocks and thresholds of `cuts`."""
+    tallies = tally(pipe, pictures, {block: [cut] for block, cut in cuts.items()}, selections)
+    return {
+        block: {"threshold": cut} | {s: tallies[block, s].miou(cut) for s in selections}
+        for block, cut in cuts.items()
+    }
 
 
 def block_names(pipe) -> list[str]:

@@ -108,7 +108,7 @@ def _place(
     """Draws the sprite into canvas and labels (h, w), and notes its area in `whole`; False if no place is
     free enough."""
     h, w = labels.shape
-    low, high = ((0.42, 0.8), (0.34, 0.56), (0.28, 0.46))[min(crowd, 3) - 1]
+    low, high = ((0.5, 0.8), (0.4, 0.56), (0.34, 0.46))[min(crowd, 3) - 1]
     visible = np.bincount(labels.ravel(), minlength=len(whole))
     for attempt in range(_TRIES):
         side = max(8, round(min(h, w) * rng.uniform(low, high) * (1 - attempt / (2 * _TRIES))))
