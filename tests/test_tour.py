@@ -16,9 +16,9 @@ def written(path: Path, *code: str) -> Path:
 
 
 def test_a_notebook_runs_on_this_python_and_is_stored_without_what_changes(tmp_path: Path) -> None:
-    path = written(
-        tmp_path / "a.ipynb", "import sys\n\nblock = bytearray(300 * 2**20)\nprint(sys.executable)"
-    )
+    # Memory counts once it is written to, and is looked at a few times a second.
+    code = "import sys, time\n\nblock = b'x' * (300 * 2**20)\ntime.sleep(1)\nprint(sys.executable)"
+    path = written(tmp_path / "a.ipynb", code)
     visit = tour.execute(path, timeout=60)
     visit.notebook.cells[1].metadata = {"execution": {}, "tags": ["kept"]}
     visit.notebook.metadata["widgets"] = {}

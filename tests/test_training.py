@@ -47,7 +47,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
         return module.weight.sum() * float("nan")
 
     with pytest.raises(FloatingPointError, match="start again from"):
-        fit("bad", module, loss, lambda s: range(20), steps=20, learning_rate=0.1, folder=tmp_path)
+        fit(
+            "bad", module, loss, lambda s: [torch.zeros(1)] * 20, steps=20, learning_rate=0.1, folder=tmp_path
+        )
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):

@@ -3,9 +3,10 @@ device.
 
     fit("unet", module, loss, batches, steps=20_000, learning_rate=1e-3, folder=Path("runs/bundled"))
 
-`loss(batch)` returns a scalar; `batches(start)` yields batches from step `start` on, so that a resumed run
-sees what an uninterrupted one would have seen. Checkpoints are safetensors, written to a temporary name and
-then renamed: an interrupted run loses at most `every` seconds and never a file.
+`loss(batch)` returns a scalar; `batches(start)` yields batches, each a tensor or several that begin with
+one, from step `start` on, so that a resumed run sees what an uninterrupted one would have seen. Checkpoints
+are safetensors, written to a temporary name and then renamed: an interrupted run loses at most `every`
+seconds and never a file.
 """
 
 from __future__ import annotations
