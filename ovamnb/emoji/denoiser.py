@@ -8,8 +8,6 @@ reader can compare them.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import nn
@@ -65,14 +63,13 @@ class Denoiser(nn.Module):
         """latents (batch, 4, h, w), token ids (batch, token) → scalar loss.
 
         The steps of a batch are spread evenly over the schedule, which costs nothing and varies less than
-        independent draws, and then drawn towards its middle (2.5 times as many there as if even, 0.6 times
-        at the ends): there a picture is neither plain to see nor lost in noise, and the text decides.
+        independent draws, and then drawn towards the noisy end: there the text decides. (Of a half-trained
+        model the right caption lowered the loss by .02 at step 300, .05 at 500 and .2 at 700.)
         """
         batch, device = len(latents), latents.device
         total = self.scheduler.config.num_train_timesteps
         spread = (torch.randperm(batch, device=device) + torch.rand(batch, device=device)) / batch
-        spread = spread + 0.6 * torch.sin(2 * math.pi * spread) / (2 * math.pi)
-        steps = (spread * total).long().clamp(max=total - 1)
+        steps = (spread ** (2 / 3) * total).long().clamp(max=total - 1)
         noise = torch.randn_like(latents)
         noisy = self.scheduler.add_noise(latents, noise, steps)
         states = self.text_encoder(tokens)[0]  # (batch, token, dim)
