@@ -51,7 +51,7 @@ def draw_unet(trace: Trace) -> Figure:
         places.setdefault((part, max(grid)), (x, y))
     ordered = [(x, -sides.index(max(grid))) for x, (_, grid) in enumerate(stages)]
     for (x0, y0), (x1, y1) in pairwise(ordered):
-        ax.annotate("", (x1, y1), (x0, y0), arrowprops={"arrowstyle": "-|>", "color": "0.45"}, zorder=0)
+        ax.annotate("", (x1, y1), (x0, y0), arrowprops={"arrowstyle": "-", "color": "0.45"}, zorder=0)
     for side in sides:
         if ("down", side) in places and ("up", side) in places:
             (x0, y0), (x1, _) = places["down", side], places["up", side]
