@@ -44,9 +44,9 @@ of every caption: {held_out}.
 
 ## Limits
 It knows {concepts} things and eight grounds, on 128×128 pixels. Its words carry no context: "red" colours
-what it likes, and word order says little. A word outside its 20 000 is refused. Grounds and colours are right
-before shapes are: trained for an hour or two on a CPU it draws blotches, which the classifier, looking at
-patches, counts and a person would not. Pictures are worth looking into, not worth printing.
+what it likes, and word order says little. A word outside its 20 000 is refused. The classifier
+of the figures looks at patches: compare its shares with the pictures. They are worth looking into, not worth
+printing.
 """
 
 

@@ -52,7 +52,7 @@ PLANS = {
     "cpu": Plan(3000, 16, 12_000, 32, 4_000, 16, 1e-3),  # a night on two cores
     "gpu": Plan(
         6000, 128, 8_000, 256, 16_000, 256, 1e-3, workers=14
-    ),  # about twenty minutes on a data-centre card
+    ),  # for a data-centre card; not timed yet
     "smoke": Plan(2, 2, 2, 2, 2, 2, 1e-3),  # proves that every stage runs
 }
 
