@@ -1,0 +1,125 @@
+"""Do the notebooks' checks notice a wrong idea, and say which?
+
+nbval cannot tell: a notebook re-run on wrong mathematics compares wrong numbers with wrong numbers that were
+stored. So mistakes are planted in the package, and wrong answers are given to the exercises.
+"""
+
+from functools import cache
+from pathlib import Path
+
+import matplotlib
+import matplotlib.pyplot as plt
+import nbformat
+import pytest
+import torch
+
+import ovamnb.maps
+import ovamnb.recorder
+
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+
+
+def play(chapter: str) -> dict:
+    """Run a notebook's code cells in this process, save the long measurements; all its variables."""
+    matplotlib.use("Agg")
+    (path,) = NOTEBOOKS.glob(f"{chapter}_*.ipynb")
+    variables: dict = {"__name__": "__main__"}
+    try:
+        for cell in nbformat.read(path, as_version=4).cells:
+            if cell.cell_type == "code" and "measurement" not in cell.metadata.get("tags", []):
+                exec(compile(cell.source, path.name, "exec"), variables)
+    finally:
+        plt.close("all")
+    return variables
+
+
+def over_pixels(scores: torch.Tensor) -> torch.Tensor:
+    return scores.softmax(dim=-2)
+
+
+def heads_averaged(scores: torch.Tensor) -> torch.Tensor:
+    """As high as the right map, so that only its pattern gives it away."""
+    return scores.mean(dim=-3, keepdim=True).softmax(dim=-1).expand_as(scores)
+
+
+class TestPlantedFault:
+    """A wrong idea in the package stops chapter 01, with a sentence that names it."""
+
+    @pytest.mark.parametrize(
+        ("wrong", "sentence"),
+        [(over_pixels, "over tokens, not over pixels"), (heads_averaged, "averaged before the softmax")],
+    )
+    def test_in_the_formula(self, monkeypatch, wrong, sentence: str) -> None:
+        right = ovamnb.maps.attention
+        monkeypatch.setattr(
+            ovamnb.maps,
+            "attention",
+            lambda *args, **options: wrong(right(*args, **options | {"softmax": False})),
+        )
+        with pytest.raises(AssertionError, match=sentence):
+            play("01")
+
+    def test_halves_of_the_batch_swapped(self, monkeypatch) -> None:
+        right = ovamnb.recorder.batch_layout
+        monkeypatch.setattr(ovamnb.recorder, "batch_layout", lambda *args: tuple(reversed(right(*args))))
+        with pytest.raises(AssertionError, match="unconditional half"):
+            play("01")
+
+
+played = cache(play)  # the exercises of a chapter share one run
+
+
+def of_chapter_01(combine):
+    """An answer made of the scores (head, h·w, token) of a layer and its number of heads."""
+
+    def layer_map(query, key, heads, scale):
+        per_head = played("01")["per_head_attention"]
+        return combine(per_head(query, key, heads=heads, scale=scale, softmax=False), heads)
+
+    return layer_map
+
+
+def of_chapter_02(combine):
+    """An answer made of `trace.maps`, the word, and all the words that are named."""
+    return lambda trace, word, rivals: combine(trace.maps, word, [word, *rivals])
+
+
+ANSWERS = {
+    "01": {
+        "Right": of_chapter_01(lambda scores, heads: scores.softmax(-1).sum(0).T),
+        "The softmax runs over pixels": of_chapter_01(lambda scores, heads: scores.softmax(1).sum(0).T),
+        "The heads were averaged": of_chapter_01(lambda scores, heads: scores.mean(0).softmax(-1).T),
+        "The scale is missing": of_chapter_01(
+            lambda scores, heads: (scores / played("01")["block"].scale).softmax(-1).sum(0).T
+        ),
+        "This is the mean": of_chapter_01(lambda scores, heads: scores.softmax(-1).mean(0).T),
+        "The shape should be": of_chapter_01(lambda scores, heads: scores.softmax(-1).sum(0)),
+        "Not right": of_chapter_01(lambda scores, heads: scores.sum(0).T),
+    },
+    "02": {
+        "Right": of_chapter_02(
+            lambda maps, word, named: maps(named)[word] / sum(maps(named)[w] for w in named)
+        ),
+        "Almost": of_chapter_02(
+            lambda maps, word, named: (
+                maps(f"a photograph of {word}")[word] / sum(maps(f"a photograph of {w}")[w] for w in named)
+            )
+        ),
+        "The words you named share only": of_chapter_02(lambda maps, word, named: maps(named).share[word]),
+        "The words' scores should sum to 1": of_chapter_02(lambda maps, word, named: maps(named)[word]),
+        "Every word's best pixel": of_chapter_02(
+            lambda maps, word, named: maps(named)[word] / maps(named)[word].max()
+        ),
+        "A softmax over one token": of_chapter_02(
+            lambda maps, word, named: torch.ones_like(maps(named)[word])
+        ),
+        "Each score should be a map": of_chapter_02(lambda maps, word, named: maps(named)[word].flatten()),
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("chapter", "verdict"), [(chapter, verdict) for chapter in ANSWERS for verdict in ANSWERS[chapter]]
+)
+def test_the_check_of_an_exercise_names_the_idea(chapter: str, verdict: str) -> None:
+    assert played(chapter)["check"](ANSWERS[chapter][verdict]).startswith(verdict)
