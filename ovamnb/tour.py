@@ -8,27 +8,21 @@ Every notebook gets a fresh kernel of this very Python, whatever kernels are reg
 """
 
 import argparse
-import html
-import os
-import platform
-import re
 import sys
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import nbformat
 import psutil
-import torch
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-from nbconvert import HTMLExporter
 from tqdm import tqdm
+
+from .pages import Visit, clock, index, machine, page
 
 
 class ThisPython(KernelSpecManager):
@@ -69,31 +63,6 @@ class PeakMemory:
             self.mib = max(self.mib, held / 2**20)
 
 
-@dataclass
-class Visit:
-    """One notebook of the tour, after its run."""
-
-    path: Path
-    notebook: nbformat.NotebookNode
-    seconds: float
-    mib: float
-    error: str = ""  # empty, or which cell failed and how
-
-    def about(self) -> tuple[str, str]:
-        """Title and first paragraph, as plain text."""
-        text = "\n\n".join(c.source for c in self.notebook.cells if c.cell_type == "markdown")
-        title = re.search(r"^# (.+)", text, re.M)
-        blocks = [b.strip() for b in re.split(r"\n\s*\n", re.sub(r"^#.*$", "", text, flags=re.M))]
-        lead = next((b for b in blocks if re.match(r"[\w*_`\"“(]", b)), "")
-        bare = re.sub(r"[*`]|\[([^]]*)\]\([^)]*\)", r"\1", lead)
-        return re.sub(r"[*`]", "", title[1] if title else self.path.stem), bare
-
-    def picture(self) -> str:
-        """The first image that the notebook shows, as base64 PNG; empty if it shows none."""
-        shown = (o.get("data", {}) for c in self.notebook.cells for o in c.get("outputs", []))
-        return next((data["image/png"].replace("\n", "") for data in shown if "image/png" in data), "")
-
-
 def execute(path: Path, timeout: int) -> Visit:
     """Run one notebook in its own folder; an error ends it and is told in the result, not raised."""
     notebook = nbformat.read(path, as_version=4)
@@ -132,44 +101,6 @@ def store(visit: Visit) -> None:
         "language_info": {"name": "python"},
     }
     nbformat.write(visit.notebook, visit.path)
-
-
-def page(visit: Visit, names: set[str]) -> str:
-    """The notebook as one HTML page, pictures inside, links to other notebooks turned to their pages."""
-    exporter = HTMLExporter(embed_images=True)
-    text, _ = exporter.from_notebook_node(visit.notebook, {"metadata": {"path": str(visit.path.parent)}})
-    text = re.sub(r"<title>.*?</title>", f"<title>{html.escape(visit.about()[0])}</title>", text, count=1)
-    return re.sub(
-        r'href="(?:\./)?([\w.-]+)\.ipynb', lambda m: m[0][:-6] + ".html" if m[1] in names else m[0], text
-    )
-
-
-def index(visits: list[Visit]) -> str:
-    """The page in front: a card for each notebook."""
-    cards = []
-    for visit in visits:
-        title, lead = map(html.escape, visit.about())
-        picture = visit.picture() and f'<img src="data:image/png;base64,{visit.picture()}" alt="">'
-        failed = visit.error and f'<p class="error">{html.escape(visit.error)}</p>'
-        cards.append(
-            f'<a class="card" href="{visit.path.stem}.html">{picture}<div><h2>{title}</h2><p>{lead}</p>'
-            f"{failed}<small>{clock(visit.seconds)} · {visit.mib:,.0f} MiB at most</small></div></a>"
-        )
-    template = Template((Path(__file__).parent / "assets" / "tour.html").read_text())
-    total = clock(sum(v.seconds for v in visits))
-    return template.substitute(cards="\n".join(cards), machine=html.escape(machine()), total=total)
-
-
-def clock(seconds: float) -> str:
-    """`75.2` → `1 min 15 s`."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def machine() -> str:
-    """What the figures were measured on."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {os.cpu_count()} cores"
-    return f"{device}, {platform.system()}, Python {platform.python_version()}, torch {torch.__version__}"
 
 
 def main() -> None:
