@@ -34,7 +34,9 @@ def ask_box(trace: Trace, image, text: str = "a photograph of a kitten"):
     import ipywidgets
 
     box = ipywidgets.Text(value=text, description="ask for", continuous_update=False)
-    picture, message = ipywidgets.Image(format="png"), ipywidgets.HTML()
+    # At its own size: a box stretches its children over the whole width.
+    picture = ipywidgets.Image(format="png", layout={"align_self": "flex-start", "max_width": "100%"})
+    message = ipywidgets.HTML()
 
     def answer(*_) -> None:
         try:

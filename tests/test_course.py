@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import nbformat
 import pytest
 import torch
+from IPython.core.inputtransformer2 import TransformerManager
 
 import ovamnb.maps
 import ovamnb.recorder
@@ -23,11 +24,12 @@ def play(chapter: str) -> dict:
     """Run a notebook's code cells in this process, save the long measurements; all its variables."""
     matplotlib.use("Agg")
     (path,) = NOTEBOOKS.glob(f"{chapter}_*.ipynb")
+    python = TransformerManager()  # the first cell holds a `%pip`
     variables: dict = {"__name__": "__main__"}
     try:
         for cell in nbformat.read(path, as_version=4).cells:
             if cell.cell_type == "code" and "measurement" not in cell.metadata.get("tags", []):
-                exec(compile(cell.source, path.name, "exec"), variables)
+                exec(compile(python.transform_cell(cell.source), path.name, "exec"), variables)
     finally:
         plt.close("all")
     return variables

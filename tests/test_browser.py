@@ -1,0 +1,105 @@
+"""Widgets as a reader meets them: in a real JupyterLab, in a real browser, with a real kernel.
+
+An exception in a widget's callback is swallowed by the kernel, so only the page tells whether typing works.
+"""
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on PATH")
+
+ASK = """\
+import ovamnb as ov
+from ovamnb.widgets import ask_box
+
+pipe = ov.load_pipeline()
+pipe.set_progress_bar_config(disable=True)
+with ov.record(pipe) as trace:
+    image = pipe("a cat on grass", num_inference_steps=2).images[0]
+ask_box(trace, image, "a cat")"""
+
+
+@pytest.fixture
+def lab(tmp_path: Path):
+    """The address of a JupyterLab on `tmp_path`, which holds ask.ipynb."""
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = new_notebook(cells=[new_code_cell(ASK)], metadata={"kernelspec": kernel})
+    nbformat.write(notebook, tmp_path / "ask.ipynb")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    token = secrets.token_hex(16)
+    own = {f"JUPYTER_{kind}_DIR": str(tmp_path / kind.lower()) for kind in ("CONFIG", "RUNTIME")}
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1"]
+    command += [f"--port={port}", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={tmp_path}"]
+    with (tmp_path / "lab.log").open("w") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | own)
+    try:
+        yield f"http://127.0.0.1:{port}/lab/tree/ask.ipynb?token={token}"
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+@pytest.fixture
+def page(lab: str):
+    """The notebook's page, its cells run."""
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1300, "height": 900})
+        page.set_default_timeout(60_000)
+        sync_api.expect.set_options(timeout=30_000)
+        for _ in range(120):  # until the server answers
+            try:
+                urllib.request.urlopen(lab).close()
+                break
+            except urllib.error.URLError:
+                page.wait_for_timeout(500)
+        page.goto(lab)
+        page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
+        page.locator(".jp-Notebook .jp-Cell").first.click()
+        page.keyboard.press("Control+Enter")
+        yield page
+        browser.close()
+
+
+def test_the_box_answers_what_is_typed(page) -> None:
+    expect = sync_api.expect
+    box = page.locator(".jp-OutputArea input[type=text]")
+    picture = page.locator(".jp-OutputArea img.widget-image")
+    message = page.locator(".jp-OutputArea .widget-html-content")
+
+    def typed(text: str) -> None:
+        box.fill(text)
+        box.press("Enter")
+
+    picture.wait_for()
+    assert picture.evaluate("image => image.naturalWidth") > 200, (
+        "a picture is there before anything is typed"
+    )
+    first = picture.get_attribute("src")
+
+    typed("a kitten and a car")
+    expect(picture).not_to_have_attribute("src", first)
+    second = picture.get_attribute("src")
+
+    typed("a kittne")
+    expect(message).to_contain_text("no word 'kittne': did you mean 'kitten'")
+    expect(picture).to_have_attribute("src", second)  # the last picture stays
+
+    typed("a kitten")
+    expect(message).to_have_text("")
+    expect(picture).not_to_have_attribute("src", second)
