@@ -49,20 +49,24 @@ def resize(heat: Tensor, image_or_size) -> Tensor:
 
 
 def binarize(heat: Tensor, threshold: float = 0.4) -> Tensor:
-    """Where `heat` (..., h, w) exceeds `threshold` times its own maximum: a bool mask of the same shape.
+    """Where `heat` (..., h, w) exceeds `threshold` of the way from its minimum to its maximum: a bool mask.
 
-    `threshold` lies in [0, 1); 0.4 is OVAM's for VOC. Each map of several has its own maximum, and a map
-    without positive heat has an empty mask. Resize before, not after, for a smooth outline.
+        mask = ov.binarize(ov.resize(maps["cat"], image), threshold=0.4)
+
+    `threshold` lies in [0, 1); 0.4 is OVAM's for VOC, who divide by the maximum alone: the same thing where
+    a map goes down to 0, but a word that gets a little attention everywhere would then fill the image. Each
+    map of several has its own scale, and a constant map an empty mask. Resize before, not after, for a smooth
+    outline.
 
     Raises ValueError for a threshold out of range and for heat that is not finite.
     """
     if not 0 <= threshold < 1:
-        raise ValueError(f"The threshold is a part of the map's maximum, in [0, 1), not {threshold}.")
+        raise ValueError(f"The threshold is a part of the map's range, in [0, 1), not {threshold}.")
     heat = _as_heat(heat)
     if not heat.isfinite().all():
         raise ValueError("The heat map holds values that are not finite: record with dtype=torch.float32.")
-    peak = heat.amax(dim=(-2, -1), keepdim=True).clamp(min=0)
-    return heat > threshold * peak
+    low, high = heat.amin(dim=(-2, -1), keepdim=True), heat.amax(dim=(-2, -1), keepdim=True)
+    return heat > low + threshold * (high - low)
 
 
 def _as_heat(heat) -> Tensor:

@@ -127,3 +127,4 @@ def test_the_readme_keeps_its_word():
     exec(code, here)
     assert here["heat"].shape == (32, 32) and here["heat"].max() > here["heat"].min() >= 0
     assert here["image"].size == (128, 128)
+    assert here["mask"].shape == (128, 128) and 0 < here["mask"].float().mean() < 1

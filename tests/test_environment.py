@@ -1,6 +1,8 @@
 """pyproject.toml, the lock, the conda environment and Binder tell one story."""
 
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -54,3 +56,8 @@ def test_binder_takes_its_versions_from_the_lock() -> None:
     assert re.search(r"pip install --no-cache-dir .* -c \S+ .*\.$", build, re.M)
     python = (ROOT / "binder" / "runtime.txt").read_text().strip().removeprefix("python-")
     assert Requirement(f"python{PROJECT['requires-python']}").specifier.contains(python)
+
+
+@pytest.mark.skipif(not shutil.which("actionlint"), reason="no actionlint on PATH")
+def test_the_workflows_are_sound() -> None:
+    subprocess.run(["actionlint"], cwd=ROOT, check=True)

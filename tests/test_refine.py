@@ -59,10 +59,10 @@ def test_resize_to_anything_that_has_a_size(image):
         ov.resize(torch.rand(4), (2, 2))
 
 
-def test_binarize_is_relative_to_the_maximum():
+def test_binarize_is_relative_to_the_range():
     heat = torch.tensor([[0.0, 0.1, 0.2], [0.3, 0.4, 0.5]])
     assert ov.binarize(heat, 0.4).tolist() == [[False, False, False], [True, True, True]]
-    assert torch.equal(ov.binarize(heat, 0.4), ov.binarize(1000 * heat, 0.4))
+    assert torch.equal(ov.binarize(heat, 0.4), ov.binarize(1000 * heat + 64, 0.4))
     assert ov.binarize(heat, 0).sum() == 5
     both = torch.stack([heat, 2 * heat])
     assert torch.equal(ov.binarize(both)[1], ov.binarize(heat))

@@ -44,10 +44,9 @@ class Tally:
         }
 
     def add(self, heat: Tensor, truth: Tensor, concept: str) -> None:
-        """heat (h, w) at any size, scaled from its minimum to its maximum; truth (h, w) bool."""
+        """heat (h, w) at any size; truth (h, w) bool."""
         label = CONCEPTS.index(concept) + 1
         heat = resize(heat, truth)
-        heat = heat - heat.min()
         for threshold, metric in self.metrics.items():
             metric.update(binarize(heat, threshold).int() * label, truth.int() * label)
 
