@@ -61,6 +61,7 @@ def page(visit: Visit, names: set[str]) -> str:
     exporter = HTMLExporter(embed_images=True)
     text, _ = exporter.from_notebook_node(notebook, {"metadata": {"path": str(visit.path.parent)}})
     text = re.sub(r"<script.*?</script>", "", text, flags=re.S)
+    text = re.sub(r'<img alt="([^"]*)" src="https?:[^>]*>', r"\1", text)  # a badge: its words, linked
     text = re.sub(r"%formula(\d+)%", lambda place: formulas[int(place[1])], text)
     text = re.sub(r"<title>.*?</title>", f"<title>{html.escape(visit.about()[0])}</title>", text, count=1)
     return re.sub(

@@ -70,8 +70,12 @@ def page(lab: str):
                 page.wait_for_timeout(500)
         page.goto(lab)
         page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
-        page.locator(".jp-Notebook .jp-Cell").first.click()
-        page.keyboard.press("Control+Enter")
+        for _ in range(30):  # a key pressed too early is lost
+            if page.locator(".jp-InputPrompt").first.inner_text() != "[ ]:":
+                break
+            page.locator(".jp-Notebook .jp-Cell").first.click()
+            page.keyboard.press("Control+Enter")
+            page.wait_for_timeout(1000)
         yield page
         browser.close()
 
