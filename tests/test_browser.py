@@ -4,6 +4,7 @@ An exception in a widget's callback is swallowed by the kernel, so only the page
 """
 
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -60,7 +61,7 @@ def page(lab: str):
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1300, "height": 900})
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(120_000)
         sync_api.expect.set_options(timeout=30_000)
         for _ in range(120):  # until the server answers
             try:
@@ -71,11 +72,11 @@ def page(lab: str):
         page.goto(lab)
         page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
         for _ in range(30):  # a key pressed too early is lost
-            if page.locator(".jp-InputPrompt").first.inner_text() != "[ ]:":
-                break
             page.locator(".jp-Notebook .jp-Cell").first.click()
             page.keyboard.press("Control+Enter")
             page.wait_for_timeout(1000)
+            if re.search(r"\[[*\d]", page.locator(".jp-InputPrompt").first.inner_text()):
+                break
         yield page
         browser.close()
 
