@@ -16,12 +16,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .images import record_image
     from .maps import AttentionMaps
     from .notebook import setup_notebook
     from .pipelines import load_pipeline
     from .plot import contact_sheet, overlay, show
     from .recorder import record
     from .refine import binarize, complete, resize
+    from .segmentation import segment
     from .trace import Trace
 
 _HOME = {
@@ -33,7 +35,9 @@ _HOME = {
     "load_pipeline": "pipelines",
     "overlay": "plot",
     "record": "recorder",
+    "record_image": "images",
     "resize": "refine",
+    "segment": "segmentation",
     "setup_notebook": "notebook",
     "show": "plot",
 }
@@ -47,7 +51,9 @@ __all__ = [
     "load_pipeline",
     "overlay",
     "record",
+    "record_image",
     "resize",
+    "segment",
     "setup_notebook",
     "show",
 ]

@@ -167,6 +167,11 @@ class TextEncoder:
             )
 
 
+def with_article(noun: str) -> str:
+    """ "a cat", "an elephant": by the first letter, which is right for nearly all class names."""
+    return ("an " if noun[:1].lower() in tuple("aeiou") else "a ") + noun
+
+
 def _load_part(folder: Path):
     import transformers
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..text import with_article
+
 # The class name first; the others are the synonyms that captions may use instead.
 NAMES: dict[str, tuple[str, ...]] = {
     "aeroplane": ("aeroplane", "plane", "jet"),
@@ -89,11 +91,6 @@ _HYPERNYMS_OF = {name: [h for h, members in HYPERNYMS.items() if name in members
 def pick(rng: np.random.Generator, items: Sequence[str]) -> str:
     """One of the items; `rng.choice` would turn them into an array every time, at twenty times the cost."""
     return items[int(rng.integers(len(items)))]
-
-
-def with_article(noun_phrase: str) -> str:
-    """ "a car", "an orange cat", "a human": by the first letter, which is enough for this vocabulary."""
-    return ("an " if noun_phrase[0] in "aeiou" else "a ") + noun_phrase
 
 
 def choose_word(rng: np.random.Generator, concept: str) -> str:

@@ -1,0 +1,92 @@
+"""Which of many candidate classes an image shows: what DiffSegmenter asks before it cuts.
+
+A filter is any function (image, classes) → the classes to keep. Here are two: CLIP for photographs, and one
+made of the diffusion model itself, which needs no other network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+
+from .evidence import evidence
+from .images import as_rgb
+from .text import with_article
+
+CLIP = "openai/clip-vit-large-patch14"
+CLIP_REVISION = "32bd64288804d66eefd0ccbe215aa642df71cc41"
+
+
+class ClipFilter:
+    """Keeps what CLIP (Radford et al., ICML 2021) finds near the image, or near its caption.
+
+        keep = ClipFilter.load(captioner=BlipCaptioner.load())
+        ov.segment(pipe, photograph, voc_classes, keep=keep)
+
+    A class stays if its image–text similarity is at least `near_best` (0.97) of the best class's, or, with a
+    captioner, its text–text similarity with the caption at least `near_caption` (0.8): the rule that the
+    authors of DiffSegmenter describe and have not published.
+    """
+
+    def __init__(
+        self,
+        model,
+        processor,
+        *,
+        captioner: Callable[[object], str] | None = None,
+        near_best: float = 0.97,
+        near_caption: float = 0.8,
+    ):
+        self.model, self.processor, self.captioner = model, processor, captioner
+        self.near_best, self.near_caption = near_best, near_caption
+
+    @classmethod
+    def load(cls, name: str = CLIP, revision: str | None = CLIP_REVISION, **options) -> ClipFilter:
+        """Weights from the hub (1.7 GB the first time) or from a folder; `options` as for the class."""
+        from transformers import CLIPModel, CLIPProcessor
+
+        revision = revision if name == CLIP else None
+        model = CLIPModel.from_pretrained(name, revision=revision, use_safetensors=True)
+        return cls(model.eval(), CLIPProcessor.from_pretrained(name, revision=revision), **options)
+
+    @torch.no_grad()
+    def __call__(self, image, classes: Sequence[str]) -> list[str]:
+        picture, texts = self.embed(image, [f"a photograph of {with_article(name)}" for name in classes])
+        near = texts @ picture[0]  # (class,), cosines
+        kept = near >= self.near_best * near.max()
+        if self.captioner is not None:
+            caption = self.embed(image, [self.captioner(image)])[1][0]
+            kept |= texts @ caption >= self.near_caption
+        return [name for name, stays in zip(classes, kept.tolist(), strict=True) if stays]
+
+    def embed(self, image, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Unit vectors of the image (1, dim) and of the texts (text, dim)."""
+        inputs = self.processor(
+            images=as_rgb(image), text=list(texts), padding=True, truncation=True, return_tensors="pt"
+        ).to(self.model.device)
+        inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
+        output = self.model(**inputs)
+        return F.normalize(output.image_embeds, dim=-1), F.normalize(output.text_embeds, dim=-1)
+
+
+class DiffusionFilter:
+    """Keeps the classes whose name helps the diffusion model to denoise the image (see `evidence`).
+
+        keep = DiffusionFilter(pipe, threshold=0.01)
+        ov.segment(pipe, image, classes, keep=keep)
+
+    `threshold`: the evidence a class must reach; `most`: at most this many, the best. At least one class is
+    always kept. `options`: those of `evidence`.
+    """
+
+    def __init__(self, pipe, *, threshold: float = 0.0, most: int | None = None, **options):
+        self.pipe, self.threshold, self.most, self.options = pipe, threshold, most, options
+
+    def __call__(self, image, classes: Sequence[str]) -> list[str]:
+        texts = [f"a photograph of {with_article(name)}" for name in classes]
+        gains = evidence(self.pipe, image, texts, **self.options)
+        best = gains.argsort(descending=True)[: self.most].tolist()
+        kept = {i for i in best if gains[i] >= self.threshold} | set(best[:1])
+        return [name for i, name in enumerate(classes) if i in kept]

@@ -1,0 +1,177 @@
+"""Images of any origin: made ready, noised, and shown to the UNet, which then can be asked about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .choose import Grid
+from .recorder import record
+from .trace import Trace
+from .unet import unet_of
+
+SMALLEST = 8  # pixels each way: less shows nothing
+
+
+def record_image(
+    pipe,
+    image,
+    prompt: str | Sequence[str] = "",
+    *,
+    timesteps: int | Sequence[int] = 100,
+    samples: int = 1,
+    seed: int = 0,
+    size: Grid | None = None,
+    **recording,
+) -> Trace:
+    """Record what the UNet sees in an image that it did not make; ask the trace for any words.
+
+        trace = ov.record_image(pipe, photograph, "a cat on a sofa", self_attention=(64,))
+        trace.maps("a kitten")["kitten"]
+
+    The image is encoded, noised to each of `timesteps` (0 to 999; DiffSegmenter takes 100) with `samples`
+    draws of noise, and passes the UNet once for each: these are the steps of the trace. `prompt` is what the
+    UNet reads meanwhile; several prompts in a list become several images of the trace, under the same noise.
+
+    `image`: as for `prepare`. `size` (h, w) in pixels; None keeps the image's proportions at about the area
+    the model was trained on. `recording`: the options of `ov.record`.
+
+    Raises ValueError for an image or a timestep that cannot be used.
+    """
+    ready = prepare(pipe, image, size)
+    latents = encode_image(pipe, ready)
+    states, extra = encode_prompts(pipe, prompt, latents)
+    return observe(pipe, noised(pipe, latents, timesteps, samples, seed), states, extra, **recording)
+
+
+@torch.no_grad()
+def observe(pipe, noisy_latents: Iterable, states: Tensor, extra: dict, **recording) -> Trace:
+    """The trace of one UNet pass for each (noisy, ε, t) of `noisy_latents`, beside `states` (prompt, token,
+    dim); each prompt is an image of the trace."""
+    unet = unet_of(pipe)
+    with record(pipe, guidance=False, **recording) as trace:
+        for noisy, _, t in noisy_latents:
+            unet(noisy.expand(len(states), -1, -1, -1), t, encoder_hidden_states=states, **extra)
+    return trace
+
+
+def noised(
+    pipe, latents: Tensor, timesteps: int | Sequence[int], samples: int, seed: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """√ᾱ_t · x + √(1 − ᾱ_t) · ε for each timestep and draw of ε: (noisy, ε, t), the first two like `latents`.
+
+    Made by hand: a scheduler's own `add_noise` is on a scale of its own for some (Euler), while every UNet
+    here was trained on this one. The same seed gives the same noise on every device.
+    """
+    alphas = pipe.scheduler.alphas_cumprod
+    chosen = [timesteps] if isinstance(timesteps, int) else list(timesteps)
+    if not chosen or not all(0 <= t < len(alphas) for t in chosen):
+        raise ValueError(f"Timesteps lie in 0 to {len(alphas) - 1}, such as 100, not {timesteps}.")
+    if samples < 1:
+        raise ValueError(f"samples counts draws of noise, 1 or more, not {samples}.")
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(samples):
+        noise = torch.randn(latents.shape, generator=generator).to(latents)
+        for t in chosen:
+            kept = alphas[t].to(latents)
+            yield kept.sqrt() * latents + (1 - kept).sqrt() * noise, noise, torch.tensor(t).to(latents.device)
+
+
+def prepare(pipe, image, size: Grid | None = None) -> Image.Image:
+    """The image in RGB at a size the model can take: about its own area, sides a multiple of its factors.
+
+    `image`: a PIL image of 8 bits, or an array (h, w) or (h, w, 3) of uint8, or of floats 0 to 1. What is
+    transparent becomes white, as in a viewer.
+    """
+    ready = as_rgb(image)
+    unit = factor(pipe) * 2 ** (len(pipe.unet.config.block_out_channels) - 1)
+    if size is None:
+        native = pipe.unet.config.sample_size
+        h, w = native if isinstance(native, (tuple, list)) else (native, native)
+        scale = factor(pipe) * (h * w / (ready.width * ready.height)) ** 0.5
+        size = (ready.height * scale, ready.width * scale)
+    h, w = (max(unit, round(side / unit) * unit) for side in size)
+    return ready if ready.size == (w, h) else ready.resize((w, h), Image.Resampling.BICUBIC)
+
+
+def as_rgb(image) -> Image.Image:
+    """Any image of 8 bits as a PIL image in RGB; ValueError that names the remedy for what is none."""
+    if isinstance(image, Tensor):
+        raise ValueError("Give a PIL image or an array (h, w, 3), not a tensor: tensors differ in range.")
+    if not isinstance(image, Image.Image):
+        array = np.asarray(image)
+        if array.dtype.kind == "f" and array.size and array.min() >= 0 and array.max() <= 1:
+            array = (array * 255).round().astype(np.uint8)
+        if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,), (4,)):
+            raise ValueError(
+                f"An image array has the shape (h, w) or (h, w, 3) and holds uint8, or floats 0 to 1, not "
+                f"{array.shape} of {array.dtype}: 16 bits become 8 by `(array / 257).astype('uint8')`."
+            )
+        image = Image.fromarray(array)
+    if image.mode in ("I", "F", "I;16", "I;16B", "I;16L"):
+        raise ValueError(
+            f"This image has more than 8 bits a channel (mode {image.mode}): scale it to 0–255 first, from "
+            "16 bits by `Image.fromarray((numpy.asarray(image) / 257).astype('uint8'))`."
+        )
+    if min(image.size) < SMALLEST:
+        raise ValueError(
+            f"This image is {image.width}×{image.height} pixels, too small to show anything: give at least "
+            f"{SMALLEST}×{SMALLEST}."
+        )
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def finest_grid(pipe, latents: Tensor) -> tuple[int, int]:
+    """The largest grid on which this UNet has attention, for latents of this size."""
+    h, w = latents.shape[-2:]
+    for kind in pipe.unet.config.down_block_types:
+        if "Attn" in kind:
+            break
+        h, w = -(-h // 2), -(-w // 2)  # a stride of two rounds up
+    return h, w
+
+
+def factor(pipe) -> int:
+    """How many pixels a latent stands for, each way."""
+    return 2 ** (len(pipe.vae.config.block_out_channels) - 1)
+
+
+@torch.no_grad()
+def encode_image(pipe, image: Image.Image) -> Tensor:
+    """The image's latents (1, channel, h, w), scaled as the UNet expects them; the mean, so no chance."""
+    vae, config = pipe.vae, pipe.vae.config
+    pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+    kept = vae.dtype
+    upcast = kept == torch.float16 and config.get("force_upcast")  # SDXL's overflows in half precision
+    try:
+        if upcast:
+            vae.to(torch.float32)
+        latents = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mode()
+    finally:
+        if upcast:
+            vae.to(kept)
+    latents = (latents - (config.get("shift_factor") or 0.0)) * config.scaling_factor
+    return latents.to(pipe.unet.device, pipe.unet.dtype)
+
+
+@torch.no_grad()
+def encode_prompts(pipe, prompt: str | Sequence[str], latents: Tensor) -> tuple[Tensor, dict]:
+    """States (prompt, token, dim), padded as the pipeline pads them, and what else the UNet wants to be told:
+    for SDXL the pooled states, and the size of the image behind `latents` (1, channel, h, w)."""
+    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+    encoded = pipe.encode_prompt(
+        prompts, device=pipe._execution_device, num_images_per_prompt=1, do_classifier_free_guidance=False
+    )
+    states = encoded[0].to(latents)
+    if pipe.unet.config.addition_embed_type != "text_time":
+        return states, {}
+    h, w = (side * factor(pipe) for side in latents.shape[-2:])
+    times = torch.tensor([[h, w, 0, 0, h, w]] * len(prompts)).to(latents)
+    return states, {"added_cond_kwargs": {"text_embeds": encoded[2].to(latents), "time_ids": times}}

@@ -1,0 +1,224 @@
+"""DiffSegmenter: a picture cut into named classes, without training."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .images import as_rgb, encode_image, encode_prompts, finest_grid, noised, observe, prepare
+from .refine import complete, resize
+from .text import TextEncoder, with_article
+from .trace import Trace
+
+Filter = Callable[[object, Sequence[str]], Sequence[str]]
+"""(image, candidate classes) → those that the image shows: see `ovamnb.filters`."""
+TUNED = "segment.json"  # beside a model: the recipe that was tuned for it
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that DiffSegmenter leaves to choose; the defaults are the paper's.
+
+    `weights`: of each resolution, by how many times it is smaller than the latents. `emphasis`: factor of
+    the class token's distance from the empty text. `together`: one pass for all classes in one text, where
+    they compete in the softmax, instead of a pass for each. `background`: the score, 0 to 1, that a class has
+    to exceed; the paper sweeps it on the truth, so here it is a guess until it is tuned.
+    """
+
+    template: str = "a photograph of {}"
+    timesteps: tuple[int, ...] = (100,)
+    samples: int = 1
+    weights: Mapping[int, float] = field(default_factory=lambda: {1: 0.1, 2: 0.1, 4: 0.5, 8: 0.3})
+    emphasis: float = 1.21
+    power: int = 1
+    together: bool = False
+    background: float = 0.5
+
+    @classmethod
+    def of(cls, pipe) -> Recipe:
+        """What was tuned for this model, if it lies beside it (`segment.json`), else the paper's."""
+        path = Path(str(pipe.config.get("_name_or_path") or ""), TUNED)
+        if not path.is_file():
+            return cls()
+        tuned = json.loads(path.read_text())
+        tuned["weights"] = {int(times): weight for times, weight in tuned["weights"].items()}
+        return cls(**tuned | {"timesteps": tuple(tuned["timesteps"])})
+
+    def save(self, folder: str | Path) -> None:
+        """Write it beside a model, for `of`."""
+        Path(folder, TUNED).write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """A picture cut into classes.
+
+    result = ov.segment(pipe, image, ["cat", "car"])
+    result.labels            # (h, w) int64: 0 is the background, k the class classes[k - 1]
+    result.mask("cat")       # (h, w) bool
+    result.scores            # (class, h, w), 0 to 1, at the image's size
+    """
+
+    labels: Tensor
+    scores: Tensor
+    classes: tuple[str, ...]
+    background: float
+
+    def mask(self, name: str) -> Tensor:
+        """The pixels of a class; KeyError, naming the classes, for another word."""
+        if name not in self.classes:
+            raise KeyError(f"'{name}' is none of the classes: {', '.join(self.classes) or 'there is none'}.")
+        return self.labels == self.classes.index(name) + 1
+
+    def __repr__(self) -> str:
+        shares = [f"{name} {self.mask(name).float().mean():.0%}" for name in self.classes]
+        h, w = self.labels.shape
+        return f"Segmentation({h}×{w}: {', '.join(shares) or 'no class'}, the rest background)"
+
+
+def segment(
+    pipe,
+    image,
+    classes: Sequence[str],
+    *,
+    caption: str = "",
+    keep: Filter | None = None,
+    recipe: Recipe | None = None,
+    seed: int = 0,
+    batch: int = 8,
+    **changes,
+) -> Segmentation:
+    """Cut an image into the classes that are named, and a background.
+
+        result = ov.segment(pipe, image, ["cat", "car", "tree"])
+        ov.show_labels(image, result.labels, result.classes)
+
+    For each class c the UNet reads "a photograph of a c" and the `caption`, while it sees the image with a
+    little noise. Cross-attention to c, summed over resolutions by weight, says what; self-attention completes
+    where: M_c = A_self · Σ_r w_r minmax(A_r[c]). Each M_c is scaled to 0…1, and the highest wins each pixel,
+    or the background where none exceeds its score. (DiffSegmenter, TIP 2025, arXiv 2309.02773.)
+
+    `keep` drops classes that the image does not show (`ovamnb.filters`): a class that is asked for takes its
+    share of the image whether it is there or not. `recipe`: None takes `Recipe.of(pipe)`; `changes` are
+    fields of it, such as background=0.4. `batch`: how many classes pass the UNet at once; where memory does
+    not suffice it is halved, with a warning.
+
+    Raises ValueError for an empty class list, a class named twice, a class the text encoder does not know,
+    and an image that `ovamnb.images.as_rgb` refuses.
+    """
+    recipe = replace(recipe or Recipe.of(pipe), **changes)
+    classes = _checked(pipe, classes)
+    image = as_rgb(image)
+    h, w = image.height, image.width
+    if keep is not None:
+        shown = set(keep(image, classes))
+        classes = tuple(name for name in classes if name in shown)
+    if not classes:
+        nothing = torch.zeros(h, w, dtype=torch.int64)
+        return Segmentation(nothing, torch.zeros(0, h, w), (), recipe.background)
+
+    latents = encode_image(pipe, prepare(pipe, image))
+    groups = [classes] if recipe.together else [(name,) for name in classes]
+    maps: list[Tensor] = []
+    while groups:
+        try:
+            maps += class_maps(pipe, latents, groups[:batch], caption, recipe, seed)
+            groups = groups[batch:]
+        except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU's has no name of its own
+            if "memory" not in str(error) or min(batch, len(groups)) == 1:
+                raise
+            batch = min(batch, len(groups)) // 2
+            warnings.warn(f"Not enough memory: {batch} classes at once from here on.", stacklevel=2)
+    scores = resize(torch.stack([minmax(heat) for heat in maps]), (h, w))
+    return Segmentation(labels_of(scores, recipe.background), scores, classes, recipe.background)
+
+
+def class_maps(
+    pipe, latents: Tensor, groups: Sequence[tuple[str, ...]], caption: str, recipe: Recipe, seed: int
+) -> list[Tensor]:
+    """M_c (h, w) for every class of every group, in order; the classes of a group share one text and one row
+    of the UNet's batch."""
+    encoder = TextEncoder.of(pipe)
+    prompts, places = [], []
+    for group in groups:
+        # "a photograph of a {}" and the names, each with its article, then what the caption says.
+        prompts.append(" ".join((recipe.template.format(" and ".join(map(with_article, group))), caption)))
+        text = encoder.encode(prompts[-1])
+        places.append([list(text.find(name)[0]) for name in group])
+    states, extra = encode_prompts(pipe, prompts, latents)
+    empty = encode_prompts(pipe, "", latents)[0][0]
+    for row, tokens in enumerate(places):
+        states[row] = emphasised(states[row], empty, list(chain.from_iterable(tokens)), recipe.emphasis)
+
+    finest = finest_grid(pipe, latents)
+    draws = noised(pipe, latents, recipe.timesteps, recipe.samples, seed)
+    trace = observe(
+        pipe, draws, states, extra, self_attention=(finest,), device=latents.device, dtype=torch.float32
+    )
+    found = []
+    for row, tokens in enumerate(places):
+        affinity = trace.self_attention(finest, image=row)
+        by_factor = resolutions(trace, states[row], row, max(latents.shape[-2:]))
+        for place in tokens:
+            heats = {times: maps[place].mean(dim=0) for times, maps in by_factor.items()}
+            found.append(complete(fuse(heats, recipe.weights), affinity, power=recipe.power))
+    return found
+
+
+def emphasised(states: Tensor, empty: Tensor, tokens: Sequence[int], emphasis: float) -> Tensor:
+    """empty + emphasis · (state − empty) for the chosen tokens, the others as they are: states, empty (token,
+    dim). This is what "cat++" means in compel, with emphasis 1.1² = 1.21."""
+    raised = states.clone()
+    raised[tokens] = empty[tokens] + emphasis * (states[tokens] - empty[tokens])
+    return raised
+
+
+def resolutions(trace: Trace, states: Tensor, image: int, latent_side: int) -> dict[int, Tensor]:
+    """How many times smaller than the latents → maps (token, h, w), averaged over heads, layers (the mid
+    block's too) and steps."""
+    sides = sorted({max(block.grid) for block in trace.blocks.values()}, reverse=True)
+    return {
+        2 ** round(math.log2(latent_side / side)): trace.maps(states, image=image, blocks=side).share.values
+        for side in sides
+    }
+
+
+def fuse(heats: Mapping[int, Tensor], weights: Mapping[int, float]) -> Tensor:
+    """Σ_r w_r · minmax(A_r) on the finest grid: `heats` how many times smaller → (h, w)."""
+    grid = max((heat.shape for heat in heats.values()), key=math.prod)
+    return sum(weights.get(times, 0.0) * minmax(resize(heat, grid)) for times, heat in heats.items())
+
+
+def minmax(heat: Tensor) -> Tensor:
+    """(h, w) scaled to 0…1; a constant map becomes 0."""
+    low, high = heat.min(), heat.max()
+    return (heat - low) / (high - low).clamp(min=1e-12)
+
+
+def labels_of(scores: Tensor, background: float) -> Tensor:
+    """`scores` (class, h, w) → (h, w) int64: 0 where none exceeds `background`, else the highest's number."""
+    best, label = scores.max(dim=0)
+    return torch.where(best > background, label + 1, 0)
+
+
+def _checked(pipe, classes: Sequence[str]) -> tuple[str, ...]:
+    """The class names, each of which the text encoder can read; no UNet has run yet."""
+    if isinstance(classes, str):
+        raise ValueError(f"Classes are a list of words, such as [{classes!r}], not one string.")
+    names = tuple(name.strip() if isinstance(name, str) else "" for name in classes)
+    if not names or not all(names):
+        raise ValueError("There is no class to look for: give at least one word, and no empty ones.")
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise ValueError(f"Named twice among the classes: {', '.join(twice)}.")
+    encoder = TextEncoder.of(pipe)
+    for name in names:
+        encoder.encode(name)
+    return names

@@ -1,0 +1,134 @@
+"""Captioners and filters: the diffusion model's own; BLIP and CLIP in small, with real processors."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import LENGTH, clip_tokenizer
+
+import ovamnb as ov
+from ovamnb import captions, filters
+from ovamnb.captions import BlipCaptioner, DiffusionCaptioner
+from ovamnb.filters import ClipFilter, DiffusionFilter
+
+CLASSES = ["cat", "dog", "car"]
+
+
+@pytest.fixture(scope="module")
+def clip():
+    from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor
+
+    torch.manual_seed(0)
+    tokenizer = clip_tokenizer()
+    text = {
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": LENGTH,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    small = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = CLIPConfig(
+        text_config=text | small, vision_config={"image_size": 16, "patch_size": 8} | small, projection_dim=8
+    )
+    size = {"size": {"shortest_edge": 16}, "crop_size": {"height": 16, "width": 16}}
+    return CLIPModel(config).eval(), CLIPProcessor(CLIPImageProcessorPil(**size), tokenizer)
+
+
+@pytest.fixture(scope="module")
+def blip():
+    from transformers import (
+        BertTokenizerFast,
+        BlipConfig,
+        BlipForConditionalGeneration,
+        BlipImageProcessorPil,
+        BlipProcessor,
+    )
+
+    torch.manual_seed(0)
+    vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "a", "cat", "dog", "on", "grass"]
+    tokenizer = BertTokenizerFast(vocab={word: i for i, word in enumerate(vocab)}, bos_token="[DEC]")
+    small = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    ids = {"bos_token_id": 5, "eos_token_id": 3, "sep_token_id": 3, "pad_token_id": 0}
+    config = BlipConfig(
+        text_config={"vocab_size": len(vocab), "encoder_hidden_size": 16, **small, **ids},
+        vision_config={"image_size": 16, "patch_size": 8, **small},
+    )
+    images = BlipImageProcessorPil(size={"height": 16, "width": 16})
+    return BlipForConditionalGeneration(config).eval(), BlipProcessor(images, tokenizer)
+
+
+class TestClip:
+    def test_the_best_class_stays_and_the_rule_decides_on_the_others(self, clip, image):
+        everything = ClipFilter(*clip, near_best=-10)(image, CLASSES)
+        best = ClipFilter(*clip, near_best=1.0)(image, CLASSES)
+        assert everything == CLASSES and len(best) == 1
+
+    def test_similarities_are_those_of_the_model(self, clip, image):
+        model, processor = clip
+        picture, texts = ClipFilter(*clip).embed(image, ["a cat", "a dog"])
+        inputs = processor(images=image, text=["a cat", "a dog"], padding=True, return_tensors="pt")
+        with torch.no_grad():
+            logits = model(**inputs).logits_per_image / model.logit_scale.exp()
+        torch.testing.assert_close(picture @ texts.T, logits)
+
+    def test_a_class_of_the_caption_stays(self, clip, image):
+        best = ClipFilter(*clip, near_best=1.0)(image, CLASSES)
+        other = next(name for name in CLASSES if name not in best)
+        said = ClipFilter(
+            *clip, near_best=1.0, near_caption=0.9999, captioner=lambda image: f"a photograph of a {other}"
+        )
+        assert set(said(image, CLASSES)) == {*best, other}
+
+    def test_it_loads_from_a_folder(self, clip, image, tmp_path):
+        for part in clip:
+            part.save_pretrained(tmp_path)
+        assert ClipFilter.load(tmp_path, near_best=1.0)(image, CLASSES) == ClipFilter(*clip, near_best=1.0)(
+            image, CLASSES
+        )
+
+
+class TestBlip:
+    def test_it_says_words_of_its_vocabulary_and_always_the_same(self, blip, image):
+        describe = BlipCaptioner(*blip, longest=5)
+        caption = describe(image)
+        assert caption == describe(image) and len(caption.split()) <= 5
+        assert set(caption.split()) <= {"a", "cat", "dog", "on", "grass"}
+
+    def test_it_loads_from_a_folder(self, blip, image, tmp_path):
+        for part in blip:
+            part.save_pretrained(tmp_path)
+        assert BlipCaptioner.load(tmp_path)(image) == BlipCaptioner(*blip)(image)
+
+
+GAINS = {"cat": 0.3, "dog": -0.1, "car": 0.2, "on grass": 0.1, "at night": 0.05}
+
+
+class TestOfTheDiffusionModelItself:
+    @pytest.fixture
+    def known(self, monkeypatch):
+        def evidence(pipe, image, texts, **options):
+            return torch.tensor([next(g for name, g in GAINS.items() if name in text) for text in texts])
+
+        for module in (filters, captions):
+            monkeypatch.setattr(module, "evidence", evidence)
+
+    def test_what_helps_enough_stays_in_its_order(self, known, image):
+        assert DiffusionFilter(None, threshold=0.1)(image, CLASSES) == ["cat", "car"]
+        assert DiffusionFilter(None, threshold=0.1, most=1)(image, CLASSES) == ["cat"]
+        assert DiffusionFilter(None, threshold=9)(image, CLASSES) == ["cat"], "at least one"
+
+    def test_a_caption_names_what_helps(self, known, image):
+        describe = DiffusionCaptioner(None, CLASSES, places=["at night", "on grass"])
+        assert describe(image) == "a cat and a car on grass"
+        assert DiffusionCaptioner(None, CLASSES, most=1)(image) == "a cat"
+        assert DiffusionCaptioner(None, ["dog"], places=["at night"])(image) == "at night"
+
+    def test_on_a_model(self, pipe, image):
+        kept = DiffusionFilter(pipe, threshold=-10)(image, CLASSES)
+        assert kept == CLASSES
+        result = ov.segment(
+            pipe,
+            image,
+            CLASSES,
+            keep=DiffusionFilter(pipe, most=2),
+            caption=DiffusionCaptioner(pipe, CLASSES)(image),
+        )
+        assert 1 <= len(result.classes) <= 2 and np.isin(result.labels, [0, 1, 2]).all()

@@ -1,0 +1,132 @@
+"""Images of any origin, shown to small pipelines with random weights."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import hooks_of, sd_pipeline, xl_pipeline
+from PIL import Image
+
+import ovamnb as ov
+from ovamnb.evidence import evidence, target
+from ovamnb.images import as_rgb, encode_image, finest_grid, noised, prepare
+
+
+@pytest.mark.parametrize("make", [sd_pipeline, xl_pipeline])
+def test_an_image_answers_for_any_word(make, image):
+    pipe = make()
+    trace = ov.record_image(pipe, image, ["a cat", "a dog"], timesteps=(100, 500), samples=2)
+    assert trace.images == 2 and trace.timesteps == (100, 500, 100, 500)
+    heat = trace.maps("a kitten", image=1)["kitten"]
+    h, w = heat.shape
+    assert h < w and heat.isfinite().all(), "as wide as the image"
+    assert hooks_of(pipe.unet) == 0
+    again = ov.record_image(pipe, image, ["a cat", "a dog"], timesteps=(100, 500), samples=2)
+    assert torch.equal(again.maps("a kitten", image=1)["kitten"], heat), "the same seed, the same noise"
+
+
+def test_prompts_and_noise_change_what_is_seen(pipe, image):
+    def seen(**options):
+        return ov.record_image(pipe, image, **{"prompt": "a cat", **options}).maps("a dog")["dog"]
+
+    plain = seen()
+    for options in ({"prompt": "a dog"}, {"timesteps": 900}, {"seed": 1}):
+        assert not torch.equal(seen(**options), plain), options
+
+
+def test_noise_is_on_the_scale_of_training_whatever_the_scheduler(image):
+    pipe = xl_pipeline()  # Euler, whose own add_noise is not
+    latents = torch.randn(1, 4, 64, 64)
+    [(noisy, noise, t)] = noised(pipe, latents, 999, 1, 0)
+    assert int(t) == 999 and abs(noisy.std().item() - 1) < 0.05
+    kept = pipe.scheduler.alphas_cumprod[999]
+    torch.testing.assert_close(noisy, kept.sqrt() * latents + (1 - kept).sqrt() * noise)
+
+
+def test_proportions_are_kept_at_the_area_of_training(pipe):
+    native = pipe.unet.config.sample_size * 2  # pixels
+    for size in ((400, 400), (300, 600), (1000, 90)):
+        ready = prepare(pipe, np.zeros((*size, 3), np.uint8))
+        assert ready.height % 4 == ready.width % 4 == 0
+        assert abs(ready.height * ready.width / native**2 - 1) < 0.4
+        assert (ready.height > ready.width) == (size[0] > size[1])
+    assert prepare(pipe, np.zeros((50, 50, 3), np.uint8), (24, 30)).size == (32, 24)
+
+
+def test_latents_are_scaled_and_without_chance(pipe, image):
+    latents = encode_image(pipe, as_rgb(image))
+    assert latents.shape == (1, 4, 8, 12)
+    assert torch.equal(latents, encode_image(pipe, as_rgb(image)))
+
+
+def test_the_finest_grid_is_what_the_model_shows(image):
+    for make in (sd_pipeline, xl_pipeline):
+        pipe = make()
+        latents = encode_image(pipe, prepare(pipe, image))
+        grids = {block.grid for block in ov.record_image(pipe, image).blocks.values()}
+        assert finest_grid(pipe, latents) == max(grids)
+
+
+class TestWhatIsAnImage:
+    def test_modes_of_eight_bits_become_rgb(self, image):
+        picture = Image.fromarray(image)
+        for mode in ("RGB", "L", "P", "1", "CMYK", "YCbCr"):
+            assert as_rgb(picture.convert(mode)).mode == "RGB"
+        for array in (image, image[..., 0], image / 255.0, image.astype(np.float32) / 255):
+            assert as_rgb(array).size == (24, 16)
+        assert np.array_equal(np.asarray(as_rgb(image / 255.0)), image)
+
+    def test_what_is_transparent_is_white_as_a_viewer_shows_it(self, image):
+        clear = np.dstack([image, np.zeros((16, 24), np.uint8)])
+        assert (np.asarray(as_rgb(clear)) == 255).all()
+        assert (np.asarray(as_rgb(Image.fromarray(clear))) == 255).all()
+
+    @pytest.mark.parametrize(
+        ("wrong", "remedy"),
+        [
+            (np.zeros((16, 16), np.uint16), "257"),
+            (Image.fromarray(np.zeros((16, 16), np.uint16)), "257"),
+            (np.zeros((1, 40, 3), np.uint8), "at least 8×8"),
+            (np.full((16, 16, 3), 200.0), "floats 0 to 1"),
+            (np.zeros((16, 16, 5), np.uint8), "shape"),
+            (torch.zeros(3, 16, 16), "PIL image or an array"),
+        ],
+    )
+    def test_what_is_none_is_refused_with_the_remedy(self, wrong, remedy):
+        with pytest.raises(ValueError, match=remedy):
+            as_rgb(wrong)
+
+
+def test_timesteps_that_do_not_exist_are_refused(pipe, image):
+    for wrong in (1000, -1, ()):
+        with pytest.raises(ValueError, match="0 to 999"):
+            ov.record_image(pipe, image, timesteps=wrong)
+    with pytest.raises(ValueError, match="draws of noise"):
+        ov.record_image(pipe, image, samples=0)
+
+
+class TestEvidence:
+    def test_no_text_is_no_evidence_and_texts_differ(self, pipe, image):
+        gains = evidence(pipe, image, ["", "a cat", "a dog"])
+        assert gains[0].abs() < 1e-5 and gains[1] != gains[2]
+
+    def test_the_batch_does_not_matter(self, pipe, image):
+        texts = ["a cat", "a dog", "grass"]
+        torch.testing.assert_close(
+            evidence(pipe, image, texts, batch=1), evidence(pipe, image, texts, batch=16)
+        )
+
+    def test_a_perfect_answer_has_no_error_in_any_parametrisation(self, pipe):
+        latents = torch.randn(1, 4, 8, 8)
+        [(noisy, noise, t)] = noised(pipe, latents, 300, 1, 0)
+        kept = pipe.scheduler.alphas_cumprod[300]
+        found = {}
+        pipe.scheduler.set_timesteps(1000)
+        for kind in ("epsilon", "sample", "v_prediction"):
+            pipe.scheduler.register_to_config(prediction_type=kind)
+            found[kind] = pipe.scheduler.step(target(pipe, latents, noise, t), t, noisy).pred_original_sample
+            torch.testing.assert_close(found[kind], latents, atol=1e-4, rtol=1e-4)
+        assert kept < 1 and len(found) == 3
+
+    def test_nothing_to_judge_is_refused(self, pipe, image):
+        with pytest.raises(ValueError, match="at least one"):
+            evidence(pipe, image, [])

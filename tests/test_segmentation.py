@@ -1,0 +1,159 @@
+"""DiffSegmenter: its scores against the official ones, its choices, and what it refuses."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from conftest import sd_pipeline, word_tokenizer, xl_pipeline
+from test_maps import deviation, official  # noqa: F401  (a fixture)
+
+import ovamnb as ov
+from ovamnb import segmentation
+from ovamnb.images import observe
+from ovamnb.segmentation import Recipe, emphasised, fuse, labels_of, minmax, resolutions
+
+
+def test_scores_are_those_of_the_official_diffsegmenter(official):  # noqa: F811
+    pipe, expected = official
+    clean, noise = expected["ds_clean_latents"], expected["ds_noise"]
+    noisy = pipe.scheduler.add_noise(clean, noise, torch.tensor([100]))
+    states = expected["prompt_embeds"]
+    draws = [(noisy, noise, torch.tensor(100))]
+    trace = observe(pipe, draws, states, {}, self_attention=(64,), dtype=torch.float32)
+    heats = {times: maps[4] for times, maps in resolutions(trace, states[0], 0, 64).items()}
+    assert set(heats) == {1, 2, 4, 8}
+    fused = fuse(heats, Recipe().weights)
+    assert deviation(fused, expected["ds_fused_cross_token4"]) < 1e-4
+    refined = ov.complete(fused, trace.self_attention(64))
+    assert deviation(refined, expected["ds_refined_token4"]) < 1e-4
+
+
+@pytest.mark.parametrize("make", [sd_pipeline, xl_pipeline])
+@pytest.mark.parametrize("together", [False, True])
+def test_labels_have_the_size_of_the_image_and_follow_the_scores(make, together, image):
+    choices = {"background": 0.4, "together": together, "template": "{}"}  # the encoder takes twenty tokens
+    result = ov.segment(make(), image, ["cat", "dog", "my cat"], **choices)
+    assert result.labels.shape == (16, 24) and result.scores.shape == (3, 16, 24)
+    assert result.labels.dtype == torch.int64 and result.classes == ("cat", "dog", "my cat")
+    assert torch.equal(result.labels, labels_of(result.scores, 0.4))
+    for k, name in enumerate(result.classes, 1):
+        assert torch.equal(result.mask(name), result.labels == k)
+    assert "cat" in repr(result) and "16×24" in repr(result)
+    with pytest.raises(KeyError, match="my cat"):
+        result.mask("horse")
+
+
+def test_a_batch_changes_nothing(pipe, image):
+    one, all_ = (ov.segment(pipe, image, ["cat", "dog", "car"], batch=batch) for batch in (1, 8))
+    torch.testing.assert_close(one.scores, all_.scores, atol=1e-4, rtol=1e-4)
+
+
+def test_every_choice_matters(pipe, image):
+    plain = ov.segment(pipe, image, ["cat", "dog"]).scores
+    changes = [
+        {"timesteps": (700,)},
+        {"samples": 2},
+        {"weights": {1: 1.0}},
+        {"emphasis": 2.0},
+        {"power": 3},
+        {"template": "{}"},
+        {"caption": "cat"},
+        {"seed": 1},
+    ]
+    for change in changes:
+        assert not torch.allclose(ov.segment(pipe, image, ["cat", "dog"], **change).scores, plain), change
+
+
+def test_memory_that_does_not_suffice_halves_the_batch(pipe, image, monkeypatch):
+    right, tried = segmentation.class_maps, []
+
+    def limited(pipe, latents, groups, *rest):
+        tried.append(len(groups))
+        if len(groups) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return right(pipe, latents, groups, *rest)
+
+    monkeypatch.setattr(segmentation, "class_maps", limited)
+    with pytest.warns(UserWarning, match="1 classes at once"):
+        result = ov.segment(pipe, image, ["cat", "dog", "car"])
+    assert tried == [3, 1, 1, 1]
+    monkeypatch.undo()
+    torch.testing.assert_close(
+        result.scores, ov.segment(pipe, image, ["cat", "dog", "car"]).scores, atol=1e-4, rtol=1e-4
+    )
+
+
+def test_other_errors_are_not_taken_for_memory(pipe, image, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("shape mismatch")
+
+    monkeypatch.setattr(segmentation, "class_maps", broken)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(RuntimeError, match="shape mismatch"):
+            ov.segment(pipe, image, ["cat"])
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("classes", "remedy"),
+        [
+            ([], "at least one word"),
+            (["cat", ""], "no empty ones"),
+            (["cat", "dog", "cat"], "twice.*cat"),
+            ("cat", "a list of words"),
+        ],
+    )
+    def test_of_class_lists(self, pipe, image, classes, remedy):
+        with pytest.raises(ValueError, match=remedy):
+            ov.segment(pipe, image, classes)
+
+    def test_of_a_class_the_text_encoder_does_not_know_before_the_unet_runs(self, image, monkeypatch):
+        pipe = sd_pipeline(word_tokenizer())
+        monkeypatch.setattr(pipe.unet, "forward", None)
+        with pytest.raises(ValueError, match="did you mean 'kitten'"):
+            ov.segment(pipe, image, ["cat", "kittne"])
+
+    def test_of_an_image(self, pipe):
+        with pytest.raises(ValueError, match="at least 8×8"):
+            ov.segment(pipe, np.zeros((1, 90, 3), np.uint8), ["cat"])
+
+    def test_of_a_recipe_that_is_none(self, pipe, image):
+        with pytest.raises(TypeError, match="backgruond"):
+            ov.segment(pipe, image, ["cat"], backgruond=0.3)
+
+
+def test_a_filter_drops_classes(pipe, image):
+    result = ov.segment(pipe, image, ["cat", "dog", "car"], keep=lambda image, classes: ["car", "cat"])
+    assert result.classes == ("cat", "car")
+    nothing = ov.segment(pipe, image, ["cat"], keep=lambda image, classes: [])
+    assert nothing.classes == () and not nothing.labels.any() and "no class" in repr(nothing)
+
+
+def test_a_recipe_lies_beside_its_model(pipe, image, tmp_path):
+    assert Recipe.of(pipe) == Recipe()
+    pipe.save_pretrained(tmp_path)
+    tuned = Recipe(timesteps=(300, 500), weights={1: 1.0, 2: 0.0}, background=0.7, together=True)
+    tuned.save(tmp_path)
+    assert Recipe.of(ov.load_pipeline(tmp_path)) == tuned
+
+
+class TestByHand:
+    def test_labels(self):
+        scores = torch.tensor([[[0.9, 0.2, 0.6]], [[0.1, 0.3, 0.7]]])  # (class, h, w)
+        assert labels_of(scores, 0.5).tolist() == [[1, 0, 2]]
+
+    def test_minmax(self):
+        assert minmax(torch.tensor([[2.0, 4.0, 3.0]])).tolist() == [[0, 1, 0.5]]
+        assert minmax(torch.ones(2, 2)).tolist() == [[0, 0], [0, 0]]
+
+    def test_fusion_weighs_each_resolution_on_its_own_scale(self):
+        fine, coarse = torch.tensor([[0.0, 10.0], [0.0, 0.0]]), torch.tensor([[1.0]])
+        heat = fuse({1: fine, 2: coarse, 4: torch.rand(1, 1)}, {1: 0.5, 2: 0.3})
+        assert heat.tolist() == [[0, 0.5], [0, 0]], "a constant map says nothing"
+
+    def test_emphasis(self):
+        states, empty = torch.tensor([[1.0], [3.0]]), torch.tensor([[1.0], [1.0]])
+        assert emphasised(states, empty, [1], 1.5).tolist() == [[1], [4]]
+        assert states[1] == 3, "the states themselves stay"
