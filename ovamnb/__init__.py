@@ -16,13 +16,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .crf import dense_crf
     from .images import record_image
     from .maps import AttentionMaps
     from .notebook import setup_notebook
     from .pipelines import load_pipeline
     from .plot import contact_sheet, overlay, show
     from .recorder import record
-    from .refine import binarize, complete, resize
+    from .refine import binarize, complete, resize, weigh
     from .segmentation import segment
     from .trace import Trace
 
@@ -32,6 +33,7 @@ _HOME = {
     "binarize": "refine",
     "complete": "refine",
     "contact_sheet": "plot",
+    "dense_crf": "crf",
     "load_pipeline": "pipelines",
     "overlay": "plot",
     "record": "recorder",
@@ -40,6 +42,7 @@ _HOME = {
     "segment": "segmentation",
     "setup_notebook": "notebook",
     "show": "plot",
+    "weigh": "refine",
 }
 
 __all__ = [
@@ -48,6 +51,7 @@ __all__ = [
     "binarize",
     "complete",
     "contact_sheet",
+    "dense_crf",
     "load_pipeline",
     "overlay",
     "record",
@@ -56,6 +60,7 @@ __all__ = [
     "segment",
     "setup_notebook",
     "show",
+    "weigh",
 ]
 
 

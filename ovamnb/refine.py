@@ -20,12 +20,10 @@ def complete(heat: Tensor, affinity: Tensor, *, power: int = 1) -> Tensor:
 
     Raises ValueError for an affinity that is not square or whose grid cannot have the heat's proportions.
     """
-    if affinity.ndim != 2 or affinity.shape[0] != affinity.shape[1]:
-        raise ValueError(f"An affinity has the shape (h·w, h·w), not {tuple(affinity.shape)}.")
     if power < 1:
         raise ValueError(f"power counts completions, 1 or more, not {power}.")
     heat = _as_heat(heat).to(affinity)
-    grid = _grid_like(tuple(heat.shape[-2:]), len(affinity))
+    grid = _grid_of(affinity, heat)
     flat = resize(heat, grid).flatten(-2).unsqueeze(-1)  # (..., h·w, 1)
     for _ in range(power):
         flat = affinity @ flat
@@ -48,25 +46,60 @@ def resize(heat: Tensor, image_or_size) -> Tensor:
     )
 
 
-def binarize(heat: Tensor, threshold: float = 0.4) -> Tensor:
+def weigh(heat: Tensor, affinity: Tensor, *, floor: float = 0.85) -> Tensor:
+    """M = heat · s, s = the attention that each pixel receives, scaled into [floor, 1].
+
+        fine = ov.weigh(maps["cat"], trace.self_attention(32))
+
+    `heat` (..., h, w); `affinity` (h·w, h·w) with rows that sum to 1, on its own grid; the answer has the
+    heat's shape. Pixel j receives the sum of column j: what many pixels look at is an object rather than
+    ground. OVAM (arXiv 2403.14291) means this weighting, with floors of 0.85 to 0.99; its published code sums
+    rows instead, which are all 1, so that its weights are constant up to rounding.
+
+    Raises ValueError as `complete` does, and for a floor outside [0, 1].
+    """
+    if not 0 <= floor <= 1:
+        raise ValueError(f"The floor is the smallest weight, in [0, 1], not {floor}.")
+    heat = _as_heat(heat)
+    grid = _grid_of(affinity, heat)
+    received = affinity.float().sum(dim=0).unflatten(-1, grid).to(heat)
+    low, high = received.min(), received.max()
+    weight = floor + (1 - floor) * (received - low) / (high - low).clamp(min=1e-12)
+    return heat * resize(weight, heat)
+
+
+def binarize(heat: Tensor, threshold: float | str = 0.4) -> Tensor:
     """Where `heat` (..., h, w) exceeds `threshold` of the way from its minimum to its maximum: a bool mask.
 
         mask = ov.binarize(ov.resize(maps["cat"], image), threshold=0.4)
 
-    `threshold` lies in [0, 1); 0.4 is OVAM's for VOC, who divide by the maximum alone: the same thing where
-    a map goes down to 0, but a word that gets a little attention everywhere would then fill the image. Each
-    map of several has its own scale, and a constant map an empty mask. Resize before, not after, for a smooth
-    outline.
+    `threshold` lies in [0, 1), or is "otsu": the cut that best separates each map's values into two groups
+    (scikit-image), for when there is nothing to tune on. 0.4 is OVAM's for VOC, who divide by the maximum
+    alone: the same thing where a map goes down to 0, but a word that gets a little attention everywhere would
+    then fill the image. Each map of several has its own scale, and a constant map an empty mask. Resize
+    before, not after, for a smooth outline.
 
     Raises ValueError for a threshold out of range and for heat that is not finite.
     """
-    if not 0 <= threshold < 1:
-        raise ValueError(f"The threshold is a part of the map's range, in [0, 1), not {threshold}.")
+    if threshold != "otsu" and not (isinstance(threshold, int | float) and 0 <= threshold < 1):
+        raise ValueError(
+            f"The threshold is a part of the map's range, in [0, 1), or 'otsu', not {threshold!r}."
+        )
     heat = _as_heat(heat)
     if not heat.isfinite().all():
         raise ValueError("The heat map holds values that are not finite: record with dtype=torch.float32.")
     low, high = heat.amin(dim=(-2, -1), keepdim=True), heat.amax(dim=(-2, -1), keepdim=True)
-    return heat > low + threshold * (high - low)
+    cut = _otsu(heat) if threshold == "otsu" else low + threshold * (high - low)
+    return heat > cut
+
+
+def _otsu(heat: Tensor) -> Tensor:
+    """Otsu's threshold of each map: (..., h, w) → (..., 1, 1)."""
+    from skimage.filters import threshold_otsu
+
+    flat = heat.detach().cpu().reshape(-1, heat.shape[-2] * heat.shape[-1]).numpy()
+    cuts = [float(threshold_otsu(values)) for values in flat]
+    return torch.tensor(cuts).to(heat).reshape(*heat.shape[:-2], 1, 1)
 
 
 def _as_heat(heat) -> Tensor:
@@ -92,6 +125,13 @@ def _size_of(image_or_size) -> tuple[int, int]:
     if h < 1 or w < 1:
         raise ValueError(f"A size (h, w) is 1 or more each way, not ({h}, {w}).")
     return h, w
+
+
+def _grid_of(affinity: Tensor, heat: Tensor) -> tuple[int, int]:
+    """The affinity's own grid, which has the heat's proportions."""
+    if affinity.ndim != 2 or affinity.shape[0] != affinity.shape[1]:
+        raise ValueError(f"An affinity has the shape (h·w, h·w), not {tuple(affinity.shape)}.")
+    return _grid_like(tuple(heat.shape[-2:]), len(affinity))
 
 
 def _grid_like(size: tuple[int, int], count: int) -> tuple[int, int]:

@@ -27,7 +27,8 @@ TUNED = "segment.json"  # beside a model: the recipe that was tuned for it
 class Recipe:
     """All that DiffSegmenter leaves to choose; the defaults are the paper's.
 
-    `weights`: of each resolution, by how many times it is smaller than the latents. `emphasis`: factor of
+    `weights`: of each resolution, by how many times it is smaller than the latents. `blocks`: which of the
+    cross-attentions count (see `Trace.maps`); None takes all, the mid block's too. `emphasis`: factor of
     the class token's distance from the empty text. `together`: one pass for all classes in one text, where
     they compete in the softmax, instead of a pass for each. `background`: the score, 0 to 1, that a class has
     to exceed; the paper sweeps it on the truth, so here it is a guess until it is tuned.
@@ -37,6 +38,7 @@ class Recipe:
     timesteps: tuple[int, ...] = (100,)
     samples: int = 1
     weights: Mapping[int, float] = field(default_factory=lambda: {1: 0.1, 2: 0.1, 4: 0.5, 8: 0.3})
+    blocks: str | None = None
     emphasis: float = 1.21
     power: int = 1
     together: bool = False
@@ -161,7 +163,14 @@ def class_maps(
     finest = finest_grid(pipe, latents)
     draws = noised(pipe, latents, recipe.timesteps, recipe.samples, seed)
     trace = observe(
-        pipe, draws, states, extra, self_attention=(finest,), device=latents.device, dtype=torch.float32
+        pipe,
+        draws,
+        states,
+        extra,
+        self_attention=(finest,),
+        blocks=recipe.blocks,
+        device=latents.device,
+        dtype=torch.float32,
     )
     found = []
     for row, tokens in enumerate(places):

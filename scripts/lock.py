@@ -21,10 +21,12 @@ HEADER = """\
 
 
 def wanted() -> list[str]:
-    """The requirement strings of pyproject.toml: build backend, package and extras."""
+    """The requirement strings of pyproject.toml: build backend, package and extras, save those of the dense
+    CRF, which not every machine can build."""
     text = tomllib.loads((ROOT / "pyproject.toml").read_text())
     project = text["project"]
-    extras = [line for extra in project["optional-dependencies"].values() for line in extra]
+    groups = project["optional-dependencies"]
+    extras = [line for name in groups if name != "crf" for line in groups[name]]
     return text["build-system"]["requires"] + project["dependencies"] + extras
 
 

@@ -1,5 +1,7 @@
 """Completion, resizing, thresholds."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -79,3 +81,61 @@ def test_binarize_refuses_what_has_no_threshold():
             ov.binarize(torch.rand(2, 2), threshold)
     with pytest.raises(ValueError, match="not finite"):
         ov.binarize(torch.tensor([[np.nan, 1.0]]))
+
+
+def test_weighing_raises_what_many_pixels_look_at():
+    affinity = torch.tensor(
+        [[0.1, 0.9, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.6, 0.4, 0.0], [0.5, 0.5, 0.0, 0.0]]
+    )
+    # column sums: 0.6, 3.0, 0.4, 0.0
+    weighed = ov.weigh(torch.ones(2, 2), affinity, floor=0.8)
+    assert torch.allclose(weighed, torch.tensor([[0.8 + 0.2 * 0.2, 1.0], [0.8 + 0.2 * 0.4 / 3, 0.8]]))
+    assert torch.equal(ov.weigh(torch.ones(2, 2), affinity, floor=1), torch.ones(2, 2))
+    rows = affinity.sum(dim=1)
+    assert torch.allclose(rows, torch.ones(4)), "the published slip: row sums say nothing"
+    with pytest.raises(ValueError, match="floor"):
+        ov.weigh(torch.ones(2, 2), affinity, floor=2)
+    assert ov.weigh(torch.rand(3, 4, 4), affinity).shape == (3, 4, 4)
+
+
+def test_otsu_finds_the_cut_between_two_groups():
+    heat = torch.cat([torch.linspace(0.1, 0.12, 40), torch.linspace(0.2, 0.22, 24)]).reshape(8, 8)
+    # scikit-image cuts at the middle of one of 256 bins, so a value on the cut may fall to either side.
+    for map_, count in zip(ov.binarize(torch.stack([heat, 100 - heat]), "otsu"), (24, 40), strict=True):
+        assert abs(int(map_.sum()) - count) <= 1
+    with pytest.raises(ValueError, match="otsu"):
+        ov.binarize(heat, "ostu")
+
+
+class TestDenseCrf:
+    @pytest.fixture
+    def scene(self):
+        """A red disc on green, and a square that covers it roughly."""
+        y, x = np.mgrid[:40, :60]
+        disc = (y - 20) ** 2 + (x - 30) ** 2 < 144
+        image = np.where(disc[..., None], [220, 30, 30], [30, 160, 30]).astype(np.uint8)
+        guess = torch.full((40, 60), 0.2)
+        guess[10:30, 20:40] = 0.8
+        return image, torch.from_numpy(disc), torch.stack([1 - guess, guess])
+
+    def test_masks_stop_at_edges(self, scene):
+        pytest.importorskip("pydensecrf", reason="pydensecrf2 is not installed")
+        image, disc, guess = scene
+        sharper = ov.dense_crf(guess, image)
+        assert sharper.shape == guess.shape and torch.allclose(
+            sharper.sum(dim=0), torch.ones(40, 60), atol=1e-4
+        )
+        wrong_before = ((guess[1] > 0.5) != disc).sum()
+        assert ((sharper[1] > 0.5) != disc).sum() < wrong_before / 10
+
+    def test_shapes_that_do_not_fit_are_refused(self, scene):
+        pytest.importorskip("pydensecrf", reason="pydensecrf2 is not installed")
+        image, _, guess = scene
+        for wrong in (guess[1], guess[:1], guess[:, :20]):
+            with pytest.raises(ValueError, match=r"\(class, h, w\)"):
+                ov.dense_crf(wrong, image)
+
+    def test_without_the_package_the_remedy_is_named(self, scene, monkeypatch):
+        monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
+        with pytest.raises(ImportError, match="compiler"):
+            ov.dense_crf(scene[2], scene[0])

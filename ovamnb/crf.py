@@ -1,0 +1,59 @@
+"""Dense CRF: masks that stop at the image's own edges."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .images import as_rgb
+
+
+def dense_crf(
+    probabilities: Tensor,
+    image,
+    *,
+    appearance: float = 10.0,
+    reach: float = 80.0,
+    contrast: float = 13.0,
+    smoothness: float = 3.0,
+    nearness: float = 3.0,
+    iterations: int = 5,
+) -> Tensor:
+    """Sharpen class probabilities at colour edges: (class, h, w) → (class, h, w), summing to 1 at each pixel.
+
+        heat = ov.resize(maps["cat"], image)
+        heat = heat / heat.max()
+        cat = ov.dense_crf(torch.stack([1 - heat, heat]), image)[1] > 0.5
+
+    A fully connected conditional random field (Krähenbühl and Koltun, NeurIPS 2011, arXiv 1210.5644): pixels
+    that are near (within `reach` pixels) and alike (within `contrast` of 255) pay `appearance` for different
+    labels, very near ones (`nearness`) pay `smoothness`. The defaults are OVAM's. `image` has size (h, w).
+
+    Needs the extra `pip install "ovamnb[crf]"`: pydensecrf2, the one package here that wraps the authors' own
+    code; it has no wheels, so a C++ compiler has to be there, and it does not build on Python 3.13 yet.
+    (crfseg lacks the colour term, SimpleCRF does not build, kornia has none.)
+
+    Raises ImportError without that package, and ValueError for shapes that do not fit.
+    """
+    try:
+        from pydensecrf.densecrf import DenseCRF2D
+    except ImportError:
+        raise ImportError(
+            'The dense CRF is an extra: `pip install "ovamnb[crf]"`, with a C++ compiler (Debian: apt '
+            "install g++; macOS: xcode-select --install) and Python 3.11 or 3.12."
+        ) from None
+    pixels = np.array(as_rgb(image))  # (h, w, 3), a copy that may be written to
+    if probabilities.ndim != 3 or len(probabilities) < 2 or probabilities.shape[1:] != pixels.shape[:2]:
+        raise ValueError(
+            f"Probabilities have the shape (class, h, w) with two classes or more, background included, and "
+            f"the image's size {pixels.shape[:2]}, not {tuple(probabilities.shape)}: see `ov.resize`."
+        )
+    count, h, w = probabilities.shape
+    unary = -probabilities.detach().float().cpu().clamp(min=1e-5).log().reshape(count, -1)
+    field = DenseCRF2D(w, h, count)
+    field.setUnaryEnergy(np.ascontiguousarray(unary.numpy()))
+    field.addPairwiseGaussian(sxy=nearness, compat=smoothness)
+    field.addPairwiseBilateral(sxy=reach, srgb=contrast, rgbim=pixels, compat=appearance)
+    sharper = np.array(field.inference(iterations)).reshape(count, h, w)
+    return torch.from_numpy(sharper).to(probabilities.device)
