@@ -131,10 +131,10 @@ def _grid_of(affinity: Tensor, heat: Tensor) -> tuple[int, int]:
     """The affinity's own grid, which has the heat's proportions."""
     if affinity.ndim != 2 or affinity.shape[0] != affinity.shape[1]:
         raise ValueError(f"An affinity has the shape (h·w, h·w), not {tuple(affinity.shape)}.")
-    return _grid_like(tuple(heat.shape[-2:]), len(affinity))
+    return grid_like(tuple(heat.shape[-2:]), len(affinity))
 
 
-def _grid_like(size: tuple[int, int], count: int) -> tuple[int, int]:
+def grid_like(size: tuple[int, int], count: int) -> tuple[int, int]:
     """The (h, w) with h · w = count whose proportions are those of `size`.
 
     A UNet rounds odd sides up when it halves them (15×21 → 8×11), so sides may be off by less than a cell.

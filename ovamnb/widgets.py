@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import html
 import io
+from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.figure import Figure
+from torch import Tensor
 
-from .plot import contact_sheet
+from .plot import contact_sheet, new_figure, show, to_array, to_pixels
+from .refine import grid_like
 from .trace import Trace
 
 LITTLE = {"a", "an", "the", "of", "on", "in", "at", "by", "and", "with", "photograph", "picture"}
@@ -44,10 +48,55 @@ def ask_box(trace: Trace, image, text: str = "a photograph of a kitten"):
         except ValueError as error:
             message.value = f"<b>{html.escape(str(error))}</b>"
             return
-        png = io.BytesIO()
-        figure.savefig(png, format="png")
-        picture.value, message.value = png.getvalue(), ""
+        picture.value, message.value = as_png(figure), ""
 
     box.observe(answer, "value")
     answer()
     return ipywidgets.VBox([box, message, picture])
+
+
+def draw_rows(affinity: Tensor, image, places: Sequence[tuple[int, int]]) -> Figure:
+    """The image and, for each pixel (y, x) of `places` on the affinity's grid, what it attends to.
+
+    `affinity` (h·w, h·w), whose grid has the image's proportions. Each panel has a scale of its own, since
+    only the pattern tells something: rows sum to 1. A cross marks the pixel.
+    """
+    pixels = to_pixels(image)
+    h, w = grid_like(pixels.shape[:2], len(affinity))
+    figure = new_figure(2.0 * (len(places) + 1), 2.0 * min(pixels.shape[0] / pixels.shape[1], 2) + 0.4)
+    axes = figure.subplots(1, len(places) + 1, squeeze=False)[0]
+    show(pixels, ax=axes[0], title="image")
+    for ax, (y, x) in zip(axes[1:], places, strict=True):
+        row = to_array(affinity[y * w + x].unflatten(0, (h, w)))
+        ax.imshow(row, cmap="viridis", vmin=0, vmax=float(np.quantile(row, 0.995)), interpolation="nearest")
+        ax.plot(x, y, "+", color="red", markersize=9, markeredgewidth=2)
+        ax.set(xticks=[], yticks=[], title=f"from ({y}, {x})")
+    return figure
+
+
+def row_explorer(affinity: Tensor, image):
+    """Two sliders over a recording: choose a pixel, see what it attends to.
+
+    row_explorer(trace.self_attention(32), image)
+    """
+    import ipywidgets
+
+    h, w = grid_like(to_pixels(image).shape[:2], len(affinity))
+    y = ipywidgets.IntSlider(value=h // 2, max=h - 1, description="row", continuous_update=False)
+    x = ipywidgets.IntSlider(value=w // 2, max=w - 1, description="column", continuous_update=False)
+    picture = ipywidgets.Image(format="png", layout={"align_self": "flex-start", "max_width": "100%"})
+
+    def answer(*_) -> None:
+        picture.value = as_png(draw_rows(affinity, image, [(y.value, x.value)]))
+
+    for slider in (y, x):
+        slider.observe(answer, "value")
+    answer()
+    return ipywidgets.VBox([y, x, picture])
+
+
+def as_png(figure: Figure) -> bytes:
+    """What an `ipywidgets.Image` shows."""
+    png = io.BytesIO()
+    figure.savefig(png, format="png")
+    return png.getvalue()

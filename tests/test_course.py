@@ -86,6 +86,11 @@ def of_chapter_02(combine):
     return lambda trace, word, rivals: combine(trace.maps, word, [word, *rivals])
 
 
+def of_chapter_03(combine):
+    """An answer made of the flat heat (h·w), the affinity (h·w, h·w) and the number of rounds."""
+    return lambda heat, affinity, power: combine(heat.flatten(), affinity, power).unflatten(0, heat.shape)
+
+
 ANSWERS = {
     "01": {
         "Right": of_chapter_01(lambda scores, heads: scores.softmax(-1).sum(0).T),
@@ -116,6 +121,17 @@ ANSWERS = {
             lambda maps, word, named: torch.ones_like(maps(named)[word])
         ),
         "Each score should be a map": of_chapter_02(lambda maps, word, named: maps(named)[word].flatten()),
+    },
+    "03": {
+        "Right": of_chapter_03(lambda flat, near, power: near @ (near @ flat)),
+        "affinity**2 squares": of_chapter_03(lambda flat, near, power: near**power @ flat),
+        "You went down the columns": of_chapter_03(lambda flat, near, power: near.T @ (near.T @ flat)),
+        "That is one round": of_chapter_03(lambda flat, near, power: near @ flat),
+        "That multiplies by the attention received": of_chapter_03(
+            lambda flat, near, power: flat * near.sum(dim=0)
+        ),
+        "The shape should be": lambda heat, affinity, power: affinity @ heat.flatten(),
+        "Not right": of_chapter_03(lambda flat, near, power: flat),
     },
 }
 

@@ -5,7 +5,7 @@ from conftest import generate, sd_pipeline, xl_pipeline
 
 import ovamnb as ov
 from ovamnb.anatomy import draw_unet
-from ovamnb.widgets import ask_box, draw_answer
+from ovamnb.widgets import ask_box, draw_answer, draw_rows, row_explorer
 
 
 @pytest.mark.parametrize("make", [sd_pipeline, xl_pipeline])
@@ -55,3 +55,19 @@ def test_the_box_shows_what_was_typed_as_text(trace, image):
     message = ask_box(trace, image, "<script> " * 20).children[1]
     assert "would fall off" in message.value
     assert "<script>" not in message.value and "&lt;script&gt;" in message.value
+
+
+def test_a_pixels_row_is_drawn_on_the_affinitys_own_grid(trace, image):
+    affinity = trace.self_attention(12)  # 8×12
+    figure = draw_rows(affinity, image, [(0, 0), (7, 11)])
+    assert panels(figure) == ["image", "from (0, 0)", "from (7, 11)"]
+    shown = figure.axes[2].images[0].get_array()
+    assert shown.shape == (8, 12) and shown[0, 0] == pytest.approx(affinity[-1, 0].item())
+
+
+def test_the_explorer_follows_its_sliders(trace, image):
+    row, column, picture = row_explorer(trace.self_attention(12), image).children
+    assert (row.max, column.max) == (7, 11)
+    first = bytes(picture.value)
+    column.value = 0
+    assert bytes(picture.value) != first and first.startswith(b"\x89PNG")
