@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .maps import AttentionMaps
     from .notebook import setup_notebook
     from .pipelines import load_pipeline
-    from .plot import contact_sheet, overlay, show
+    from .plot import contact_sheet, overlay, show, show_labels
     from .recorder import record
     from .refine import binarize, complete, resize, weigh
     from .segmentation import segment
@@ -42,6 +42,7 @@ _HOME = {
     "segment": "segmentation",
     "setup_notebook": "notebook",
     "show": "plot",
+    "show_labels": "plot",
     "weigh": "refine",
 }
 
@@ -60,6 +61,7 @@ __all__ = [
     "segment",
     "setup_notebook",
     "show",
+    "show_labels",
     "weigh",
 ]
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.patches import Patch
 from torch import Tensor
 
 HEAT = "viridis"  # rises evenly in lightness: readable in print and with any colour vision
 MASK = (0.90, 0.38, 0.00)  # vermilion of the Okabe-Ito palette, which keeps apart from most image colours
+LABELS = ("#E69F00", "#56B4E9", "#CC79A7", "#F0E442", "#0072B2", "#D55E00", "#009E73", "#999999")  # Okabe-Ito
 DPI = 90  # sharp enough on a screen, and small in a notebook
 
 
@@ -71,8 +74,60 @@ def overlay(
 
 def outline(ax: Axes, image, mask, *, color: tuple[float, float, float] = MASK, alpha: float = 0.45) -> None:
     """Draw `mask` (h, w), bool, over `image` on the given Axes: tinted, with its border drawn."""
-    pixels, mask = to_pixels(image), to_array(mask).astype(float)
+    pixels = to_pixels(image)
     ax.imshow(pixels)
+    _tint(ax, pixels, to_array(mask), color, alpha)
+
+
+def show_labels(
+    image,
+    labels: Tensor | np.ndarray,
+    classes: Sequence[str],
+    *,
+    ax: Axes | None = None,
+    title: str | None = None,
+) -> Figure:
+    """Draw an image with a label map over it, names in their regions and a legend; return the figure.
+
+        result = ov.segment(pipe, image, ["cat", "car"])
+        ov.show_labels(image, result.labels, result.classes)
+
+    `labels` (h, w) int: 0 is the background, k the class `classes[k - 1]`; other values are not drawn. Eight
+    colours that differ for any colour vision come round again after eight classes, so trust the names.
+    """
+    pixels = to_pixels(image)
+    numbers = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    if numbers.shape != pixels.shape[:2]:
+        raise ValueError(f"The labels are {numbers.shape}, but the image is {pixels.shape[:2]}: (h, w) each.")
+    if ax is None:
+        h, w = pixels.shape[:2]
+        ax = new_figure(3.6 * min(w / h, 2) + 1.8, 3.6 * min(w / h, 2) * h / w + 0.4).subplots()
+    ax.imshow(pixels)
+    legend = []
+    for k, name in enumerate(classes, 1):
+        color = LABELS[(k - 1) % len(LABELS)]
+        legend.append(Patch(facecolor=color, label=name))
+        if (here := numbers == k).any():
+            _tint(ax, pixels, here, to_rgb(color), 0.6)
+            y, x = (np.median(side) for side in np.nonzero(here))
+            ax.text(
+                x,
+                y,
+                name,
+                ha="center",
+                va="center",
+                fontsize=8,
+                bbox={"facecolor": "white", "alpha": 0.7, "lw": 0},
+            )
+    _axes_for(ax, pixels, title)
+    ax.legend(handles=legend, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+    return ax.figure
+
+
+def _tint(
+    ax: Axes, pixels: np.ndarray, mask: np.ndarray, color: tuple[float, float, float], alpha: float
+) -> None:
+    mask = mask.astype(float)
     tint = np.dstack([np.full(mask.shape, channel) for channel in color] + [alpha * mask])
     ax.imshow(tint, extent=_extent(pixels), interpolation="nearest")
     if 0 < mask.mean() < 1:

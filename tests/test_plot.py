@@ -97,3 +97,19 @@ def test_pyplot_is_left_alone(image):
     assert ("matplotlib.pyplot" in sys.modules) == before
     if before:
         assert not sys.modules["matplotlib.pyplot"].get_fignums()
+
+
+def test_labels_have_a_colour_a_name_in_place_and_a_legend(image):
+    labels = torch.zeros(16, 24, dtype=torch.int64)
+    labels[:, :6], labels[:4, 12:], labels[-1, -1] = 1, 3, 255
+    figure = ov.show_labels(image, labels, ["cat", "dog", "car"], title="three")
+    [ax] = figure.axes
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["cat", "dog", "car"]
+    assert {text.get_text(): text.get_position() for text in ax.texts} == {
+        "cat": (2.5, 7.5),
+        "car": (17.5, 1.5),
+    }
+    tints = [np.asarray(drawn.get_array()) for drawn in ax.images[1:]]
+    assert [int((tint[..., 3] > 0).sum()) for tint in tints] == [16 * 6, 4 * 12]
+    with pytest.raises(ValueError, match="16, 24"):
+        ov.show_labels(image, labels.T, ["cat"])
