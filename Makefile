@@ -78,6 +78,6 @@ $(MADE): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install -q $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements.lock
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
 	@$(BIN)/python -m pip install -q --no-deps "$$(sed -n 's/^  "\(pydensecrf2[^"]*\)".*/\1/p' pyproject.toml)" >/dev/null 2>&1 || \
-		echo "No dense CRF: it needs a C++ compiler and Python 3.11 or 3.12. All else works without; its tests are skipped."
+		echo "No dense CRF: it needs a C++ compiler and a Python older than 3.13. All else works without; its tests are skipped."
 	@$(BIN)/jupyter labextension disable --level=sys_prefix @jupyterlab/apputils-extension:announcements >/dev/null 2>&1
 	@touch $@

@@ -23,6 +23,8 @@ class BlipCaptioner:
 
     caption = BlipCaptioner.load()(photograph)     # "a cat sitting on a sofa"
     ov.segment(pipe, photograph, classes, caption=caption)
+
+    The caption follows the class prompt as a text of its own; the paper lets BLIP continue the prompt.
     """
 
     def __init__(self, model, processor, *, longest: int = 30):
@@ -51,7 +53,7 @@ class DiffusionCaptioner:
     """A caption out of given parts, chosen by what helps the diffusion model to denoise the image.
 
         describe = DiffusionCaptioner(pipe, classes, places=["on grass", "in the sky"])
-        describe(image)                                # "and a car on grass"
+        describe(image)                                # "a cat and a car on grass"
 
     `things`: class names, of which the best `most` are named if their evidence reaches `threshold`;
     `places`: phrases for the ground, of which the best one is taken.

@@ -30,9 +30,10 @@ def dense_crf(
     that are near (within `reach` pixels) and alike (within `contrast` of 255) pay `appearance` for different
     labels, very near ones (`nearness`) pay `smoothness`. The defaults are OVAM's. `image` has size (h, w).
 
-    Needs the extra `pip install "ovamnb[crf]"`: pydensecrf2, the one package here that wraps the authors' own
-    code; it has no wheels, so a C++ compiler has to be there, and it does not build on Python 3.13 yet.
-    (crfseg lacks the colour term, SimpleCRF does not build, kornia has none.)
+    Needs the extra `pip install "ovamnb[crf]"`: pydensecrf2, which wraps the authors' own code. It has no
+    wheels, so a C++ compiler has to be there; tried on Python 3.11 and Linux only, and its build pins a Cython
+    older than Python 3.13. (Of the others, crfseg lacks the colour term, SimpleCRF did not build on 3.11, and
+    kornia has no CRF.)
 
     Raises ImportError without that package, and ValueError for shapes that do not fit.
     """
@@ -41,7 +42,7 @@ def dense_crf(
     except ImportError:
         raise ImportError(
             'The dense CRF is an extra: `pip install "ovamnb[crf]"`, with a C++ compiler (Debian: apt '
-            "install g++; macOS: xcode-select --install) and Python 3.11 or 3.12."
+            "install g++; macOS: xcode-select --install) and a Python older than 3.13."
         ) from None
     pixels = np.array(as_rgb(image))  # (h, w, 3), a copy that may be written to
     if probabilities.ndim != 3 or len(probabilities) < 2 or probabilities.shape[1:] != pixels.shape[:2]:
