@@ -31,9 +31,9 @@ def dense_crf(
     labels, very near ones (`nearness`) pay `smoothness`. The defaults are OVAM's. `image` has size (h, w).
 
     Needs the extra `pip install "ovamnb[crf]"`: pydensecrf2, which wraps the authors' own code. It has no
-    wheels, so a C++ compiler has to be there; tried on Python 3.11 and Linux only, and its build pins a Cython
-    older than Python 3.13. (Of the others, crfseg lacks the colour term, SimpleCRF did not build on 3.11, and
-    kornia has no CRF.)
+    wheels, so a C++ compiler has to be there; tried on Python 3.11 and Linux only, and its build pins a
+    Cython older than Python 3.13. (Of the others, crfseg lacks the colour term, SimpleCRF did not build on
+    3.11, and kornia has no CRF.)
 
     Raises ImportError without that package, and ValueError for shapes that do not fit.
     """
