@@ -1,7 +1,7 @@
 """What an image shows, in words: the rest of DiffSegmenter's class prompts.
 
-A captioner is any function from an image to a text. Here are two: BLIP for photographs, and one made of the
-diffusion model itself, which needs no other network.
+A captioner is any function (image, start of the text) → how the text goes on. Here are two: BLIP for
+photographs, and one made of the diffusion model itself, which needs no other network.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ BLIP_REVISION = "2227ac38c9f16105cb0412e7cab4759978a8fd90"
 class BlipCaptioner:
     """An image's caption by BLIP (Li et al., ICML 2022), through transformers.
 
-    caption = BlipCaptioner.load()(photograph)     # "a cat sitting on a sofa"
-    ov.segment(pipe, photograph, classes, caption=caption)
-
-    The caption follows the class prompt as a text of its own; the paper lets BLIP continue the prompt.
+    describe = BlipCaptioner.load()
+    describe(photograph)                              # "a cat sitting on a sofa"
+    describe(photograph, "a photograph of a cat")     # "sitting on a sofa"
+    ov.segment(pipe, photograph, classes, caption=describe)
     """
 
     def __init__(self, model, processor, *, longest: int = 30):
@@ -42,11 +42,13 @@ class BlipCaptioner:
         return cls(model.eval(), BlipProcessor.from_pretrained(name, revision=revision))
 
     @torch.no_grad()
-    def __call__(self, image) -> str:
-        inputs = self.processor(images=as_rgb(image), return_tensors="pt").to(self.model.device)
+    def __call__(self, image, start: str = "") -> str:
+        inputs = self.processor(images=as_rgb(image), text=start or None, return_tensors="pt")
+        inputs = inputs.to(self.model.device)
         inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
         words = self.model.generate(**inputs, max_new_tokens=self.longest)
-        return self.processor.decode(words[0], skip_special_tokens=True).strip()
+        said = self.processor.decode(inputs["input_ids"][0], skip_special_tokens=True) if start else ""
+        return self.processor.decode(words[0], skip_special_tokens=True).removeprefix(said).strip()
 
 
 class DiffusionCaptioner:
@@ -56,7 +58,8 @@ class DiffusionCaptioner:
         describe(image)                                # "a cat and a car on grass"
 
     `things`: class names, of which the best `most` are named if their evidence reaches `threshold`;
-    `places`: phrases for the ground, of which the best one is taken.
+    `places`: phrases for the ground, of which the best one is taken. What `start` names already is not named
+    again.
     """
 
     def __init__(
@@ -72,10 +75,11 @@ class DiffusionCaptioner:
         self.pipe, self.things, self.places = pipe, tuple(things), tuple(places)
         self.most, self.threshold, self.options = most, threshold, options
 
-    def __call__(self, image) -> str:
+    def __call__(self, image, start: str = "") -> str:
         named = self.best(image, {name: f"a photograph of {with_article(name)}" for name in self.things})
         place = self.best(image, {phrase: f"a photograph of something {phrase}" for phrase in self.places})
-        things = [with_article(name) for name, gain in named.items() if gain > self.threshold][: self.most]
+        shown = [name for name, gain in named.items() if gain > self.threshold][: self.most]
+        things = [with_article(name) for name in shown if name not in start]
         return " ".join([" and ".join(things), *list(place)[:1]]).strip()
 
     def best(self, image, texts: Mapping[str, str]) -> dict[str, float]:

@@ -6,6 +6,7 @@ made of the diffusion model itself, which needs no other network.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -27,7 +28,8 @@ class ClipFilter:
 
     A class stays if its image–text similarity is at least `near_best` (0.97) of the best class's, or, with a
     captioner, its text–text similarity with the caption at least `near_caption` (0.8): the rule that the
-    authors of DiffSegmenter describe and have not published.
+    authors of DiffSegmenter describe and have not published. Or if the similarity itself is at least `least`:
+    for a CLIP whose cosines can be compared between images, as the bundled one's (`load("bundled")`).
     """
 
     def __init__(
@@ -38,13 +40,19 @@ class ClipFilter:
         captioner: Callable[[object], str] | None = None,
         near_best: float = 0.97,
         near_caption: float = 0.8,
+        least: float = math.inf,
     ):
         self.model, self.processor, self.captioner = model, processor, captioner
-        self.near_best, self.near_caption = near_best, near_caption
+        self.near_best, self.near_caption, self.least = near_best, near_caption, least
 
     @classmethod
     def load(cls, name: str = CLIP, revision: str | None = CLIP_REVISION, **options) -> ClipFilter:
-        """Weights from the hub (1.7 GB the first time) or from a folder; `options` as for the class."""
+        """Weights from the hub (1.7 GB the first time) or a folder, or the "bundled" ones, which know emoji
+        scenes; `options` as for the class."""
+        if name == "bundled":
+            from .emoji.clip import least_similarity, load_clip
+
+            return cls(*load_clip(), **{"near_best": 1.0, "least": least_similarity()} | options)
         from transformers import CLIPModel, CLIPProcessor
 
         revision = revision if name == CLIP else None
@@ -55,7 +63,7 @@ class ClipFilter:
     def __call__(self, image, classes: Sequence[str]) -> list[str]:
         picture, texts = self.embed(image, [f"a photograph of {with_article(name)}" for name in classes])
         near = texts @ picture[0]  # (class,), cosines
-        kept = near >= self.near_best * near.max()
+        kept = (near >= self.near_best * near.max()) | (near >= self.least)
         if self.captioner is not None:
             caption = self.embed(image, [self.captioner(image)])[1][0]
             kept |= texts @ caption >= self.near_caption

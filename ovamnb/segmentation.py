@@ -20,6 +20,8 @@ from .trace import Trace
 
 Filter = Callable[[object, Sequence[str]], Sequence[str]]
 """(image, candidate classes) → those that the image shows: see `ovamnb.filters`."""
+Captioner = Callable[[object, str], str]
+"""(image, start of a text) → how the text goes on: see `ovamnb.captions`."""
 TUNED = "segment.json"  # beside a model: the recipe that was tuned for it
 
 
@@ -91,7 +93,7 @@ def segment(
     image,
     classes: Sequence[str],
     *,
-    caption: str = "",
+    caption: str | Captioner = "",
     keep: Filter | None = None,
     recipe: Recipe | None = None,
     seed: int = 0,
@@ -103,10 +105,11 @@ def segment(
         result = ov.segment(pipe, image, ["cat", "car", "tree"])
         ov.show_labels(image, result.labels, result.classes)
 
-    For each class c the UNet reads "a photograph of a c" and the `caption`, while it sees the image with a
-    little noise. Cross-attention to c, summed over resolutions by weight, says what; self-attention completes
-    where: M_c = A_self · Σ_r w_r minmax(A_r[c]). Each M_c is scaled to 0…1, and the highest wins each pixel,
-    or the background where none exceeds its score. (DiffSegmenter, TIP 2025, arXiv 2309.02773.)
+    For each class c the UNet reads "a photograph of a c" and the `caption`, a text or a function that
+    continues each class's (`ovamnb.captions`), while it sees the image with a little noise. Cross-attention
+    to c, summed over resolutions by weight, says what; self-attention completes where:
+    M_c = A_self · Σ_r w_r minmax(A_r[c]). Each M_c is scaled to 0…1, and the highest wins each pixel, or the
+    background where none exceeds its score. (DiffSegmenter, TIP 2025, arXiv 2309.02773.)
 
     `keep` drops classes that the image does not show (`ovamnb.filters`): a class that is asked for takes its
     share of the image whether it is there or not. `recipe`: None takes `Recipe.of(pipe)`; `changes` are
@@ -129,10 +132,14 @@ def segment(
 
     latents = encode_image(pipe, prepare(pipe, image))
     groups = [classes] if recipe.together else [(name,) for name in classes]
+
+    def told(start: str) -> str:
+        return f"{start} {caption if isinstance(caption, str) else caption(image, start)}".strip()
+
     maps: list[Tensor] = []
     while groups:
         try:
-            maps += class_maps(pipe, latents, groups[:batch], caption, recipe, seed)
+            maps += class_maps(pipe, latents, groups[:batch], told, recipe, seed)
             groups = groups[batch:]
         except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU's has no name of its own
             if "memory" not in str(error) or min(batch, len(groups)) == 1:
@@ -144,15 +151,19 @@ def segment(
 
 
 def class_maps(
-    pipe, latents: Tensor, groups: Sequence[tuple[str, ...]], caption: str, recipe: Recipe, seed: int
+    pipe,
+    latents: Tensor,
+    groups: Sequence[tuple[str, ...]],
+    told: Callable[[str], str],
+    recipe: Recipe,
+    seed: int,
 ) -> list[Tensor]:
-    """M_c (h, w) for every class of every group, in order; the classes of a group share one text and one row
-    of the UNet's batch."""
+    """M_c (h, w) for every class of every group, in order; the classes of a group share one text, which
+    `told` completes, and one row of the UNet's batch."""
     encoder = TextEncoder.of(pipe)
     prompts, places = [], []
     for group in groups:
-        # "a photograph of a {}" and the names, each with its article, then what the caption says.
-        prompts.append(" ".join((recipe.template.format(" and ".join(map(with_article, group))), caption)))
+        prompts.append(told(recipe.template.format(" and ".join(map(with_article, group)))))
         text = encoder.encode(prompts[-1])
         places.append([list(text.find(name)[0]) for name in group])
     states, extra = encode_prompts(pipe, prompts, latents)

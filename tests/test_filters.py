@@ -77,6 +77,11 @@ class TestClip:
         )
         assert set(said(image, CLASSES)) == {*best, other}
 
+    def test_a_class_that_is_near_enough_by_itself_stays(self, clip, image):
+        picture, texts = ClipFilter(*clip).embed(image, [f"a photograph of a {name}" for name in CLASSES])
+        second = (texts @ picture[0]).sort(descending=True).values[1].item()
+        assert len(ClipFilter(*clip, near_best=1.0, least=second - 1e-5)(image, CLASSES)) == 2
+
     def test_it_loads_from_a_folder(self, clip, image, tmp_path):
         for part in clip:
             part.save_pretrained(tmp_path)
@@ -91,6 +96,15 @@ class TestBlip:
         caption = describe(image)
         assert caption == describe(image) and len(caption.split()) <= 5
         assert set(caption.split()) <= {"a", "cat", "dog", "on", "grass"}
+
+    def test_it_continues_a_text(self, blip, image):
+        describe = BlipCaptioner(*blip, longest=5)
+        model, processor = blip
+        start = processor(images=image, text="a cat", return_tensors="pt")
+        with torch.no_grad():
+            words = model.generate(**start, max_new_tokens=5)
+        whole = processor.decode(words[0], skip_special_tokens=True)
+        assert whole.startswith("a cat") and whole == f"a cat {describe(image, 'a cat')}".strip()
 
     def test_it_loads_from_a_folder(self, blip, image, tmp_path):
         for part in blip:
@@ -120,6 +134,9 @@ class TestOfTheDiffusionModelItself:
         assert describe(image) == "a cat and a car on grass"
         assert DiffusionCaptioner(None, CLASSES, most=1)(image) == "a cat"
         assert DiffusionCaptioner(None, ["dog"], places=["at night"])(image) == "at night"
+
+    def test_a_caption_does_not_repeat_what_was_said(self, known, image):
+        assert DiffusionCaptioner(None, CLASSES)(image, "a photograph of a cat") == "a car"
 
     def test_on_a_model(self, pipe, image):
         kept = DiffusionFilter(pipe, threshold=-10)(image, CLASSES)

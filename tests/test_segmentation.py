@@ -131,6 +131,19 @@ def test_a_filter_drops_classes(pipe, image):
     assert nothing.classes == () and not nothing.labels.any() and "no class" in repr(nothing)
 
 
+def test_a_captioner_continues_every_class_s_own_text(pipe, image):
+    begun = []
+
+    def caption(picture, start):
+        begun.append(start)
+        return "on grass"
+
+    told = ov.segment(pipe, image, ["cat", "car"], caption=caption, template="{}")
+    assert begun == ["a cat", "a car"]
+    by_hand = ov.segment(pipe, image, ["cat", "car"], caption="on grass", template="{}")
+    assert torch.equal(told.scores, by_hand.scores)
+
+
 def test_a_recipe_lies_beside_its_model(pipe, image, tmp_path):
     assert Recipe.of(pipe) == Recipe()
     pipe.save_pretrained(tmp_path)

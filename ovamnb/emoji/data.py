@@ -3,6 +3,7 @@ resumes."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,15 +11,26 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from .scenes import scene
+from .scenes import Scene, scene
 
 # One number per use: no use ever sees a scene of another. The order is part of the data; append only.
-STREAMS = ("vae", "unet", "classifier", "validation", "test")
+STREAMS = ("vae", "unet", "classifier", "validation", "test", "clip")
 
 
 def stream_rng(seed: int, stream: str, index: int) -> np.random.Generator:
     """The generator of scene `index` of a stream."""
     return np.random.default_rng((seed, STREAMS.index(stream), index))
+
+
+def stream(name: str, count: int, objects: int | None = None, seed: int = 0) -> list[Scene]:
+    """`count` scenes with their truth, captions in plain class names; with `objects`, only scenes that show
+    that many."""
+    start = 50_000 * (objects or 0)
+    all_scenes = (
+        scene(stream_rng(seed, name, start + i), count=objects, plain=True) for i in itertools.count()
+    )
+    wanted = (picture for picture in all_scenes if objects in (None, len(picture.objects)))
+    return list(itertools.islice(wanted, count))
 
 
 @dataclass

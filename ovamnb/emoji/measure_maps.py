@@ -7,23 +7,24 @@ visible pixels.
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import cache
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
-from torchmetrics.classification import MulticlassJaccardIndex
 from tqdm.auto import tqdm
 
-from ..recorder import record
+from ..images import encode_image, encode_prompts, noised, observe
 from ..refine import binarize, resize
 from ..text import TextEncoder
+from ..trace import Trace
 from . import words
-from .data import stream_rng, to_tensor
-from .scenes import Scene, scene
+from .data import stream
+from .iou import ConceptIoU
+from .scenes import Scene
 from .sprites import CONCEPTS
 
 NOISE_STEPS = (150, 300, 450, 600)
@@ -38,56 +39,33 @@ class Tally:
     """IoU per concept, summed over all scenes, of one block's maps at each of several thresholds."""
 
     def __init__(self, thresholds: Sequence[float]) -> None:
-        count = len(CONCEPTS) + 1  # 0 is the background
-        self.metrics = {
-            t: MulticlassJaccardIndex(count, average="none", validate_args=False) for t in thresholds
-        }
+        self.ious = {threshold: ConceptIoU() for threshold in thresholds}
 
     def add(self, heat: Tensor, truth: Tensor, concept: str) -> None:
         """heat (h, w) at any size; truth (h, w) bool."""
         label = CONCEPTS.index(concept) + 1
         heat = resize(heat, truth)
-        for threshold, metric in self.metrics.items():
-            metric.update(binarize(heat, threshold).int() * label, truth.int() * label)
+        for threshold, iou in self.ious.items():
+            iou.update(binarize(heat, threshold).int() * label, truth.int() * label)
 
     def miou(self, threshold: float) -> float:
-        """Mean over the concepts that came up; the background does not count."""
-        metric = self.metrics[threshold]
-        seen = (metric.confmat.sum(0) + metric.confmat.sum(1))[1:] > 0
-        return float(metric.compute()[1:][seen].mean())
+        """Mean over the concepts that came up."""
+        return self.ious[threshold].miou()
 
     def best(self) -> float:
         """The threshold with the highest mIoU."""
-        return max(self.metrics, key=self.miou)
+        return max(self.ious, key=self.miou)
 
 
-def stream(name: str, count: int, objects: int | None = None, seed: int = 0) -> list[Scene]:
-    """`count` scenes in plain class names; with `objects`, only scenes that show that many."""
-    start = 50_000 * (objects or 0)
-    all_scenes = (
-        scene(stream_rng(seed, name, start + i), count=objects, plain=True) for i in itertools.count()
-    )
-    wanted = (picture for picture in all_scenes if objects in (None, len(picture.objects)))
-    return list(itertools.islice(wanted, count))
-
-
-def traces(pipe, pictures: list[Scene], batch: int = 20) -> Iterator[tuple[Scene, object, int]]:
+def traces(pipe, pictures: Sequence[Scene], batch: int = 20) -> Iterator[tuple[Scene, Trace, int]]:
     """(scene, trace, index of its image in the trace); every scene is noised at NOISE_STEPS, always with
     the same noise."""
-    device, dtype = pipe.unet.device, pipe.unet.dtype
     for start in range(0, len(pictures), batch):
         part = pictures[start : start + batch]
-        images = torch.stack([to_tensor(picture.image) for picture in part]).to(device, dtype)
-        with torch.no_grad():
-            latents = pipe.vae.encode(images).latent_dist.mean * pipe.vae.config.scaling_factor
-            states, _ = pipe.encode_prompt([picture.caption for picture in part], device, 1, False)
-            generator = torch.Generator().manual_seed(start)
-            noise = torch.randn(latents.shape, generator=generator).to(latents)
-            with record(pipe, guidance=False, dtype=torch.float32) as trace:
-                for step in NOISE_STEPS:
-                    at = torch.full((len(part),), step, device=device)
-                    noisy = pipe.scheduler.add_noise(latents, noise, at)
-                    pipe.unet(noisy, at, encoder_hidden_states=states)
+        latents = torch.cat([encode_image(pipe, Image.fromarray(picture.image)) for picture in part])
+        states, extra = encode_prompts(pipe, [picture.caption for picture in part], latents)
+        noisy = noised(pipe, latents, NOISE_STEPS, samples=1, seed=start)
+        trace = observe(pipe, noisy, states, extra, dtype=torch.float32)
         yield from ((picture, trace, i) for i, picture in enumerate(part))
 
 

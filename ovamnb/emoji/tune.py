@@ -1,0 +1,130 @@
+"""Chooses DiffSegmenter's settings for a model: `python -m ovamnb.emoji.tune`, some ten minutes on two cores.
+
+One setting after another moves from the paper's value to the best of a few, on validation scenes of two
+objects whose classes are given. Then the test scenes are cut once with what was chosen: with the classes
+given, and with all concepts as candidates behind the bundled CLIP filter. The background score that would
+have been best on the test scenes stands beside it as "oracle": only who knows the answer has it.
+
+Writes the recipe beside the model, as `segment.json`, which `ov.segment` reads, and the figures into its
+`figures.json` and model card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from tqdm.auto import tqdm
+
+from ..filters import ClipFilter
+from ..pipelines import BUNDLED, load_pipeline
+from ..segmentation import Filter, Recipe, Segmentation, labels_of, segment
+from .card import write_card
+from .data import stream
+from .iou import ConceptIoU
+from .measure_maps import block_names
+from .scenes import Scene
+from .sprites import CONCEPTS
+
+BACKGROUNDS = tuple(round(0.2 + 0.05 * i, 2) for i in range(13))
+
+
+def choices(pipe) -> dict[str, Sequence]:
+    """The values to try of each field of a recipe, in the order in which they are tried."""
+    names = [name.split(".transformer_blocks")[0] for name in block_names(pipe)]
+    last = names[-1].split(".attentions")[0]  # what follows the last upsampling sees most finely
+    return {
+        "weights": [{1: 1.0}, {1: 0.5, 2: 0.5}, {1: 0.7, 2: 0.2, 4: 0.1}],
+        "blocks": [name for name in names if name.startswith(last)],
+        "together": [True],
+        "timesteps": [(50,), (200,), (300,), (100, 200, 300)],
+        "emphasis": [1.0, 1.6, 2.5],
+        "power": [2],
+        "samples": [4],
+    }
+
+
+def cut(
+    pipe, pictures: Sequence[Scene], recipe: Recipe, keep: Filter | None = None
+) -> Iterator[tuple[Scene, Segmentation]]:
+    """Every scene with its segmentation: its own classes are given, or a filter chooses among all."""
+    for picture in tqdm(pictures, leave=False):
+        given = CONCEPTS if keep else [thing.concept for thing in picture.objects]
+        yield picture, segment(pipe, picture.image, given, recipe=recipe, keep=keep)
+
+
+def sweep(results: Iterator[tuple[Scene, Segmentation]]) -> dict[float, float]:
+    """Background score → mIoU, for each of BACKGROUNDS."""
+    ious = {background: ConceptIoU() for background in BACKGROUNDS}
+    for picture, result in results:
+        concept = torch.tensor([0, *(CONCEPTS.index(name) + 1 for name in result.classes)])
+        truth = torch.from_numpy(picture.labels).long()
+        for background, iou in ious.items():
+            iou.update(concept[labels_of(result.scores, background)], truth)
+    return {background: iou.miou() for background, iou in ious.items()}
+
+
+def tune(pipe, pictures: Sequence[Scene]) -> tuple[Recipe, dict[str, float]]:
+    """The best recipe found, its background score included; and the mIoU of the paper's and of the best, each
+    at the background score that suits it."""
+
+    def score(recipe: Recipe) -> tuple[float, Recipe]:
+        swept = sweep(cut(pipe, pictures, recipe))
+        background = max(swept, key=swept.get)
+        return swept[background], replace(recipe, background=background)
+
+    paper, recipe = score(Recipe())
+    best = paper
+    print(f"{'the paper’s recipe':<56}{paper:.3f} at background {recipe.background}", flush=True)
+    for name, values in choices(pipe).items():
+        base = recipe
+        for value in values:
+            found, candidate = score(replace(base, **{name: value}))
+            better = "  *" if found > best else ""
+            print(
+                f"{f'{name} {value}':<56}{found:.3f} at background {candidate.background}{better}", flush=True
+            )
+            if found > best:
+                best, recipe = found, candidate
+    return recipe, {"paper": paper, "tuned": best}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", nargs="?", default="bundled", help="a pipeline folder (default %(default)s)")
+    parser.add_argument(
+        "--validation", type=int, default=60, help="scenes to choose on (default %(default)s)"
+    )
+    parser.add_argument("--test", type=int, default=200, help="scenes to report on (default %(default)s)")
+    parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
+    given = parser.parse_args(arguments)
+    pipe = load_pipeline(given.model, device=given.device)
+    folder = BUNDLED if given.model == "bundled" else Path(given.model)
+
+    recipe, validation = tune(pipe, stream("validation", given.validation, objects=2))
+    recipe.save(folder)
+    print(f"{recipe} → {folder}")
+    test = stream("test", given.test, objects=2)
+    figures = {"scenes": given.test, "background": recipe.background, "validation": validation, "test": {}}
+    rows = {
+        "paper": (Recipe(background=recipe.background), None),
+        "classes given": (recipe, None),
+        "classes by filter": (recipe, ClipFilter.load("bundled")),
+    }
+    for name, (chosen, keep) in rows.items():
+        swept = sweep(cut(pipe, test, chosen, keep))
+        figures["test"][name] = {"tuned": swept[chosen.background], "oracle": max(swept.values())}
+        print(f"test, {name:<24}{swept[chosen.background]:.3f}, oracle {max(swept.values()):.3f}", flush=True)
+    path = folder / "figures.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"segmentation": figures}, indent=2) + "\n")
+    write_card(folder)
+
+
+if __name__ == "__main__":
+    main()
