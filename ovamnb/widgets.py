@@ -8,13 +8,18 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image, ImageOps
 from torch import Tensor
 
-from .plot import contact_sheet, new_figure, show, to_array, to_pixels
+from .images import as_rgb
+from .plot import contact_sheet, new_figure, show, show_labels, to_array, to_pixels
 from .refine import grid_like
+from .segmentation import segment
 from .trace import Trace
 
 LITTLE = {"a", "an", "the", "of", "on", "in", "at", "by", "and", "with", "photograph", "picture"}
+
+LARGEST = 768  # pixels each way of an uploaded image: more would not be seen
 
 
 def draw_answer(trace: Trace, image, text: str) -> Figure:
@@ -59,7 +64,7 @@ def draw_rows(affinity: Tensor, image, places: Sequence[tuple[int, int]]) -> Fig
     """The image and, for each pixel (y, x) of `places` on the affinity's grid, what it attends to.
 
     `affinity` (h·w, h·w), whose grid has the image's proportions. Each panel has a scale of its own, since
-    only the pattern tells something: rows sum to 1. A cross marks the pixel.
+    only the pattern tells something: rows sum to 1. A ring marks the pixel.
     """
     pixels = to_pixels(image)
     h, w = grid_like(pixels.shape[:2], len(affinity))
@@ -69,7 +74,8 @@ def draw_rows(affinity: Tensor, image, places: Sequence[tuple[int, int]]) -> Fig
     for ax, (y, x) in zip(axes[1:], places, strict=True):
         row = to_array(affinity[y * w + x].unflatten(0, (h, w)))
         ax.imshow(row, cmap="viridis", vmin=0, vmax=float(np.quantile(row, 0.995)), interpolation="nearest")
-        ax.plot(x, y, "+", color="red", markersize=9, markeredgewidth=2)
+        for color, width in (("black", 3.5), ("white", 1.5)):  # seen on dark and on bright cells
+            ax.plot(x, y, "o", markersize=8, markerfacecolor="none", markeredgecolor=color, mew=width)
         ax.set(xticks=[], yticks=[], title=f"from ({y}, {x})")
     return figure
 
@@ -93,6 +99,51 @@ def row_explorer(affinity: Tensor, image):
         slider.observe(answer, "value")
     answer()
     return ipywidgets.VBox([y, x, picture])
+
+
+def draw_segmentation(pipe, image, names: str) -> Figure:
+    """An image cut into the classes that `names` lists, separated by commas.
+
+    Raises ValueError for an image or a class that cannot be used, as `segment` does.
+    """
+    result = segment(pipe, image, [name.strip() for name in names.split(",") if name.strip()])
+    return show_labels(image, result.labels, result.classes)
+
+
+def segment_box(pipe, names: str = "cat, car"):
+    """A button that takes an image of yours, and a line of class names: the image, cut into them.
+
+        segment_box(pipe, "cat, sofa")
+
+    What cannot be read or used is answered with the sentence that says why, and the last picture stays.
+    """
+    import ipywidgets
+
+    upload = ipywidgets.FileUpload(accept="image/*", description="image")
+    line = ipywidgets.Text(value=names, description="classes", continuous_update=False)
+    picture = ipywidgets.Image(format="png", layout={"align_self": "flex-start", "max_width": "100%"})
+    message = ipywidgets.HTML("Choose an image.")
+
+    def answer(*_) -> None:
+        if not upload.value:
+            return
+        try:
+            image = Image.open(io.BytesIO(latest_file(upload.value)))
+            image = as_rgb(ImageOps.exif_transpose(image))  # telephones say in the file which way is up
+            image.thumbnail((LARGEST, LARGEST))
+            picture.value, message.value = as_png(draw_segmentation(pipe, image, line.value)), ""
+        except (ValueError, OSError) as error:
+            message.value = f"<b>{html.escape(str(error))}</b>"
+
+    upload.observe(answer, "value")
+    line.observe(answer, "value")
+    return ipywidgets.VBox([upload, line, message, picture])
+
+
+def latest_file(value) -> bytes:
+    """What was uploaded last: ipywidgets 7 (Colab) holds {name: file}, ipywidgets 8 a tuple of files."""
+    files = value.values() if isinstance(value, dict) else value
+    return bytes(list(files)[-1]["content"])
 
 
 def as_png(figure: Figure) -> bytes:

@@ -1,11 +1,15 @@
 """Pictures of a model and controls over a recording, driven without a browser."""
 
+import io
+from datetime import UTC, datetime
+
 import pytest
 from conftest import generate, sd_pipeline, xl_pipeline
+from PIL import Image
 
 import ovamnb as ov
 from ovamnb.anatomy import draw_unet
-from ovamnb.widgets import ask_box, draw_answer, draw_rows, row_explorer
+from ovamnb.widgets import ask_box, draw_answer, draw_rows, latest_file, row_explorer, segment_box
 
 
 @pytest.mark.parametrize("make", [sd_pipeline, xl_pipeline])
@@ -71,3 +75,30 @@ def test_the_explorer_follows_its_sliders(trace, image):
     first = bytes(picture.value)
     column.value = 0
     assert bytes(picture.value) != first and first.startswith(b"\x89PNG")
+
+
+def test_an_upload_is_read_from_either_version_of_ipywidgets():
+    assert latest_file({"a.png": {"content": b"one"}, "b.png": {"content": b"two"}}) == b"two"
+    assert latest_file(({"name": "a.png", "content": memoryview(b"one")},)) == b"one"
+
+
+def test_the_segmenter_takes_an_upload_and_survives_what_it_cannot_read(pipe, image):
+    upload, line, message, picture = segment_box(pipe, "cat, car").children
+    assert message.value == "Choose an image." and not picture.value
+
+    def send(content: bytes) -> None:
+        now = datetime.now(UTC)
+        entry = {"name": "a", "type": "image/png", "size": len(content), "last_modified": now}
+        upload.value = ({**entry, "content": memoryview(content)},)
+
+    png = io.BytesIO()
+    Image.fromarray(image).save(png, "PNG")
+    send(png.getvalue())
+    first = bytes(picture.value)
+    assert first.startswith(b"\x89PNG") and message.value == ""
+    line.value = "cat, cat"
+    assert "Named twice" in message.value and bytes(picture.value) == first
+    line.value = "dog"
+    assert message.value == "" and bytes(picture.value) != first
+    send(b"no image")
+    assert "cannot identify image" in message.value

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,12 +52,12 @@ def cut(
     pipe, pictures: Sequence[Scene], recipe: Recipe, keep: Filter | None = None
 ) -> Iterator[tuple[Scene, Segmentation]]:
     """Every scene with its segmentation: its own classes are given, or a filter chooses among all."""
-    for picture in tqdm(pictures, leave=False):
+    for picture in pictures:
         given = CONCEPTS if keep else [thing.concept for thing in picture.objects]
         yield picture, segment(pipe, picture.image, given, recipe=recipe, keep=keep)
 
 
-def sweep(results: Iterator[tuple[Scene, Segmentation]]) -> dict[float, float]:
+def sweep(results: Iterable[tuple[Scene, Segmentation]]) -> dict[float, float]:
     """Background score → mIoU, for each of BACKGROUNDS."""
     ious = {background: ConceptIoU() for background in BACKGROUNDS}
     for picture, result in results:
@@ -73,7 +73,7 @@ def tune(pipe, pictures: Sequence[Scene]) -> tuple[Recipe, dict[str, float]]:
     at the background score that suits it."""
 
     def score(recipe: Recipe) -> tuple[float, Recipe]:
-        swept = sweep(cut(pipe, pictures, recipe))
+        swept = sweep(tqdm(cut(pipe, pictures, recipe), total=len(pictures), leave=False))
         background = max(swept, key=swept.get)
         return swept[background], replace(recipe, background=background)
 
@@ -118,7 +118,7 @@ def main(arguments: list[str] | None = None) -> None:
         "classes by filter": (recipe, ClipFilter.load("bundled")),
     }
     for name, (chosen, keep) in rows.items():
-        swept = sweep(cut(pipe, test, chosen, keep))
+        swept = sweep(tqdm(cut(pipe, test, chosen, keep), total=len(test), leave=False))
         figures["test"][name] = {"tuned": swept[chosen.background], "oracle": max(swept.values())}
         print(f"test, {name:<24}{swept[chosen.background]:.3f}, oracle {max(swept.values()):.3f}", flush=True)
     path = folder / "figures.json"

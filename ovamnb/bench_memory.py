@@ -1,0 +1,80 @@
+"""Peak memory of recording beside the weights, each way in a process of its own: part of `make bench`.
+
+python -m ovamnb.bench_memory sd15 self-attention     # one line of JSON, in bytes
+
+"sd15" is a UNet of Stable Diffusion 1.5's shape with random weights: what it costs does not depend on them.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from contextlib import nullcontext
+
+import psutil
+import torch
+from diffusers import UNet2DConditionModel
+
+from .pipelines import load_pipeline
+from .recorder import record
+
+SHAPES = ("bundled", "sd15")
+WAYS = ("plain", "queries", "self-attention")
+PASSES = 3  # more would add queries, and nothing to the peak of self-attention
+
+
+def measure(shape: str, way: str) -> dict[str, float]:
+    """Bytes that PASSES passes of the UNet take at their peak beside the weights, in this process; and what a
+    stack of all self-attention maps of the finest grid would take."""
+    pipe = load_pipeline()
+    if shape == "sd15":
+        with torch.device(pipe.device):
+            pipe.unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768).eval()
+    unet, config = pipe.unet, pipe.unet.config
+    side = config.sample_size
+    latents = torch.randn(1, config.in_channels, side, side, device=unet.device)
+    states = torch.randn(1, 77, config.cross_attention_dim, device=unet.device)
+    kept = (side,) if way == "self-attention" else ()
+    recording = nullcontext() if way == "plain" else record(pipe, self_attention=kept, guidance=False)
+
+    def before_and_peak() -> tuple[int, int]:
+        if unet.device.type == "cuda":
+            return torch.cuda.memory_allocated(), torch.cuda.max_memory_allocated()
+        unit = 1 if sys.platform == "darwin" else 1024
+        return psutil.Process().memory_info().rss, unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    before = before_and_peak()[0]
+    with torch.no_grad(), recording:
+        for _ in range(PASSES):
+            unet(latents, 100, encoder_hidden_states=states)
+    heads = [
+        module.heads
+        for name, module in unet.named_modules()
+        if name.endswith("attn1") and finest(name, config.block_out_channels)
+    ]
+    return {"peak": before_and_peak()[1] - before, "stack": 4 * PASSES * sum(heads) * (side * side) ** 2}
+
+
+def finest(name: str, widths: tuple[int, ...]) -> bool:
+    """Does the module lie on the latents' own grid?"""
+    return name.startswith(("down_blocks.0.", f"up_blocks.{len(widths) - 1}."))
+
+
+def print_peaks() -> None:
+    """A row for each shape and way; minutes and some gigabytes for SD 1.5's."""
+    print(f"\npeak memory of {PASSES} UNet passes beside the weights, MB")
+    for shape in SHAPES:
+        found = {}
+        for way in WAYS:
+            command = [sys.executable, "-m", "ovamnb.bench_memory", shape, way]
+            found[way] = json.loads(
+                subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            )
+            print(f"{shape:<10}{way:<18}{found[way]['peak'] / 1e6:9.0f}", flush=True)
+        print(f"{'':<10}{'all maps kept':<18}{found[way]['stack'] / 1e6:9.0f} more (computed)")
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(*sys.argv[1:])))
