@@ -113,7 +113,7 @@ def main(arguments: list[str] | None = None) -> None:
     test = stream("test", given.test, objects=2)
     figures = {"scenes": given.test, "background": recipe.background, "validation": validation, "test": {}}
     rows = {
-        "paper": (Recipe(background=recipe.background), None),
+        "the paper's recipe, classes given": (Recipe(background=recipe.background), None),
         "classes given": (recipe, None),
         "classes by filter": (recipe, ClipFilter.load("bundled")),
     }
