@@ -8,10 +8,11 @@ python -m ovamnb.bench_memory sd15 self-attention     # one line of JSON, in byt
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from threading import Event, Thread
 
 import psutil
 import torch
@@ -39,14 +40,7 @@ def measure(shape: str, way: str) -> dict[str, float]:
     kept = (side,) if way == "self-attention" else ()
     recording = nullcontext() if way == "plain" else record(pipe, self_attention=kept, guidance=False)
 
-    def before_and_peak() -> tuple[int, int]:
-        if unet.device.type == "cuda":
-            return torch.cuda.memory_allocated(), torch.cuda.max_memory_allocated()
-        unit = 1 if sys.platform == "darwin" else 1024
-        return psutil.Process().memory_info().rss, unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-    before = before_and_peak()[0]
-    with torch.no_grad(), recording:
+    with peak_memory(unet.device) as taken, torch.no_grad(), recording:
         for _ in range(PASSES):
             unet(latents, 100, encoder_hidden_states=states)
     heads = [
@@ -54,7 +48,36 @@ def measure(shape: str, way: str) -> dict[str, float]:
         for name, module in unet.named_modules()
         if name.endswith("attn1") and finest(name, config.block_out_channels)
     ]
-    return {"peak": before_and_peak()[1] - before, "stack": 4 * PASSES * sum(heads) * (side * side) ** 2}
+    return {"peak": taken(), "stack": 4 * PASSES * sum(heads) * (side * side) ** 2}
+
+
+@contextmanager
+def peak_memory(device: torch.device) -> Iterator[Callable[[], int]]:
+    """Bytes at the peak less bytes at the start; to be called when the block has ended.
+
+    On the CPU the process is looked at every millisecond: what the system keeps as its peak would include the
+    loading of the model.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        yield lambda: torch.cuda.max_memory_allocated(device) - before
+        return
+    process, done = psutil.Process(), Event()
+    before = peak = process.memory_info().rss
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.001):
+            peak = max(peak, process.memory_info().rss)
+
+    watcher = Thread(target=watch)
+    watcher.start()
+    try:
+        yield lambda: peak - before
+    finally:
+        done.set()
+        watcher.join()
 
 
 def finest(name: str, widths: tuple[int, ...]) -> bool:
