@@ -53,13 +53,14 @@ printing.
 def write_card(folder: Path) -> None:
     """Writes `folder/README.md` from `training.json` and, if there is one, `figures.json`."""
     training = json.loads((folder / "training.json").read_text())
-    figures = folder / "figures.json"
+    path = folder / "figures.json"
+    measured = json.loads(path.read_text()) if path.exists() else {}
     card = _TEMPLATE.format(
         concepts=len(CONCEPTS),
         styles=len(STYLES),
         held_out=", ".join(sorted(HELD_OUT)),
         training=_training(training),
-        figures=_figures(json.loads(figures.read_text())) if figures.exists() else "Not measured yet.",
+        figures=_figures(measured) if "maps" in measured else "Not measured yet.",
     )
     (folder / "README.md").write_text(card)
 
@@ -127,9 +128,30 @@ than on the other.
 ones its recall is {judge["recall"]:.3f}, its precision {judge["precision"]:.3f}): one object
 **{made["one_object"]:.2f}**; two objects, each **{made["two_objects_each"]:.2f}**, both
 {made["two_objects_both"]:.2f}; an object that was not asked for {made["chance"]:.3f}."""
+    if "refinement" in figures:
+        text += _refinement(figures["refinement"])
     if "segmentation" in figures:
         text += _segmentation(figures["segmentation"])
     return text
+
+
+def _refinement(figures: dict) -> str:
+    kinds = ("one object", "two objects", "drawn")
+    lines = "\n".join(
+        f"| {row} | " + " | ".join(f"{figures[kind][row]['miou']:.3f}" for kind in kinds) + " |"
+        for row in figures["one object"]
+    )
+    return f"""
+
+**Sharpening.** mIoU of a word's map cut at a threshold that was chosen on other pictures. On
+{figures["scenes"]} held-out rendered scenes, noised as the segmentation's recipe says; and on pictures that
+the model draws, where the classifier's labels stand for the truth (their own mIoU on rendered scenes is
+{figures["judge"]:.3f}).
+
+| | one object | two objects | drawn, one object |
+|---|---|---|---|
+{lines}
+"""
 
 
 def _segmentation(figures: dict) -> str:

@@ -5,9 +5,11 @@
 (c) selection    in scenes of two objects, share of words whose map is denser on their own object
 (d) held out     b and c for words that stood in no caption
 (e) control      b for a word whose object is not there (c would say one half: one of two is denser)
+(f) sharpening   b's maps completed by self-attention, and after a dense CRF; also on generated pictures
 
 Which block and which threshold to use is decided on validation scenes and never on the test scenes of the
-report. The maps come from the public API, as a reader would get them. Figures go to `figures.json` and into
+report. The maps come from the public API, as a reader would get them; (f) with the settings that
+`python -m ovamnb.emoji.tune` left beside the model, if it ran before. Figures go to `figures.json` and into
 the model card, README.md, of the folder; with `--install` the measured folder then replaces the bundled
 model.
 """
@@ -23,6 +25,7 @@ from .card import write_card
 from .classifier import judge_accuracy, train_classifier
 from .measure_generation import generation_rates
 from .measure_maps import SELECTIONS, measure_maps
+from .measure_refinement import measure_refinement
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -58,9 +61,14 @@ def main(arguments: list[str] | None = None) -> None:
         judge = train_classifier(given.judge, device=given.device)
         figures["judge"] = judge_accuracy(judge)
         figures["generation"] = generation_rates(pipe, judge, images=given.images)
+        figures["refinement"] = measure_refinement(pipe, judge)
         print("judge", figures["judge"], "\ngeneration", figures["generation"])
+        print(json.dumps(figures["refinement"], indent=2))
     folder = BUNDLED if given.model == "bundled" else Path(given.model)
-    (folder / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
+    path = folder / "figures.json"
+    if path.exists():  # what `tune` measured stays
+        figures = json.loads(path.read_text()) | figures
+    path.write_text(json.dumps(figures, indent=2) + "\n")
     write_card(folder)
     if given.install and folder != BUNDLED:
         shutil.rmtree(BUNDLED, ignore_errors=True)

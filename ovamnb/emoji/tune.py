@@ -122,7 +122,8 @@ def main(arguments: list[str] | None = None) -> None:
         figures["test"][name] = {"tuned": swept[chosen.background], "oracle": max(swept.values())}
         print(f"test, {name:<24}{swept[chosen.background]:.3f}, oracle {max(swept.values()):.3f}", flush=True)
     path = folder / "figures.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"segmentation": figures}, indent=2) + "\n")
+    others = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(others | {"segmentation": figures}, indent=2) + "\n")
     write_card(folder)
 
 

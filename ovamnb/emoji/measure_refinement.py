@@ -1,0 +1,129 @@
+"""What sharpening is worth: a word's map as it is, completed by self-attention, and after a dense CRF.
+
+On rendered scenes, whose masks are exact, and on pictures that the model itself draws. Those have no masks:
+there the judge of `classifier` answers for them, with cells of 8×8 pixels, and its own mIoU on rendered
+scenes says how far to trust it. Each row's threshold is chosen on other pictures of the same kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ..crf import dense_crf
+from ..images import record_image
+from ..recorder import record
+from ..refine import complete, resize
+from ..segmentation import Recipe, minmax
+from ..text import with_article
+from ..trace import Trace
+from .classifier import Judge
+from .data import stream, to_tensor
+from .iou import ConceptIoU
+from .measure_generation import GUIDANCE, STEPS, prompts
+from .measure_maps import THRESHOLDS
+from .scenes import Scene
+from .sprites import CONCEPTS
+
+Example = tuple[str, dict[str, Tensor], Tensor]
+"""Concept, row → score (h, w) in 0 to 1, truth (h, w) bool."""
+
+
+def sharpened(trace: Trace, image: Image.Image, concept: str, side: int, blocks) -> dict[str, Tensor]:
+    """The three rows of a word's map at the image's size; two where no CRF is installed."""
+    heat = trace.maps(f"a photograph of {with_article(concept)}", blocks=blocks)[concept]
+    fine = complete(heat, trace.self_attention(side))
+    rows = {"plain map": minmax(resize(heat, image)), "+ completion": minmax(resize(fine, image))}
+    try:
+        chance = rows["+ completion"]
+        rows["+ CRF"] = dense_crf(torch.stack([1 - chance, chance]), image)[1]
+    except ImportError:
+        pass
+    return rows
+
+
+def rendered(pipe, pictures: Iterable[Scene], recipe: Recipe) -> Iterator[Example]:
+    """Every object of every scene; the model reads the scene's caption."""
+    for picture in pictures:
+        image = Image.fromarray(picture.image)
+        side = pipe.unet.config.sample_size
+        trace = record_image(pipe, image, picture.caption, timesteps=recipe.timesteps, self_attention=(side,))
+        for thing in picture.objects:
+            rows = sharpened(trace, image, thing.concept, side, recipe.blocks)
+            yield thing.concept, rows, torch.from_numpy(picture.mask(thing.concept))
+
+
+def drawn(pipe, judge: Judge, seed: int, recipe: Recipe) -> Iterator[Example]:
+    """One picture of every concept that the judge finds in it; what it does not find has no truth."""
+    side = pipe.unet.config.sample_size
+    for k, (text, [concept]) in enumerate(prompts(1, len(CONCEPTS))):
+        generator = torch.Generator().manual_seed(len(CONCEPTS) * seed + k)
+        with record(pipe, self_attention=(side,)) as trace:
+            [image] = pipe(
+                text, num_inference_steps=STEPS, guidance_scale=GUIDANCE, generator=generator
+            ).images
+        truth = judged(judge, image) == CONCEPTS.index(concept) + 1
+        if truth.any():
+            yield concept, sharpened(trace, image, concept, side, recipe.blocks), truth
+
+
+@torch.no_grad()
+def judged(judge: Judge, image) -> Tensor:
+    """The judge's label of every pixel (h, w): 0, or k for `CONCEPTS[k - 1]`."""
+    pixels = to_tensor(np.array(image)).to(next(judge.parameters()).device)
+    logits = judge(pixels[None])[0].float().cpu()  # (concept + 1, h/8, w/8)
+    return resize(logits, image).argmax(dim=0)
+
+
+def judge_miou(judge: Judge, count: int = 200) -> float:
+    """Of the judge's labels on rendered test scenes."""
+    iou = ConceptIoU()
+    for picture in stream("test", count):
+        iou.update(judged(judge, Image.fromarray(picture.image)), torch.from_numpy(picture.labels).long())
+    return iou.miou()
+
+
+def rows(choose_on: Iterator[Example], report_on: Iterator[Example]) -> dict[str, dict[str, float]]:
+    """Row → its threshold, chosen on the first examples, and its mIoU on the second."""
+
+    def score(examples: Iterator[Example]) -> dict[str, dict[float, ConceptIoU]]:
+        ious: dict[str, dict[float, ConceptIoU]] = {}
+        for concept, maps, truth in examples:
+            label = CONCEPTS.index(concept) + 1
+            for row, heat in maps.items():
+                cuts = ious.setdefault(row, {threshold: ConceptIoU() for threshold in THRESHOLDS})
+                for threshold, iou in cuts.items():
+                    iou.update((heat > threshold).int() * label, truth.int() * label)
+        return ious
+
+    chosen = {
+        row: max(cuts, key=lambda threshold, cuts=cuts: cuts[threshold].miou())
+        for row, cuts in score(choose_on).items()
+    }
+    reported = score(report_on)
+    return {
+        row: {"threshold": threshold, "miou": reported[row][threshold].miou()}
+        for row, threshold in chosen.items()
+    }
+
+
+def measure_refinement(pipe, judge: Judge, *, scenes: int = 100) -> dict:
+    """The table for one object, for two, and for pictures that the model draws; minutes on two cores."""
+    recipe = Recipe.of(pipe)
+
+    def examples(name: str, objects: int) -> Iterator[Example]:
+        pictures = tqdm(stream(name, scenes, objects=objects), desc=f"sharpening, {objects} object(s)")
+        return rendered(pipe, pictures, recipe)
+
+    return {
+        "scenes": scenes,
+        "judge": judge_miou(judge),
+        "one object": rows(examples("validation", 1), examples("test", 1)),
+        "two objects": rows(examples("validation", 2), examples("test", 2)),
+        "drawn": rows(drawn(pipe, judge, 1, recipe), drawn(pipe, judge, 2, recipe)),
+    }
