@@ -16,6 +16,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 
 import ovamnb.maps
 import ovamnb.recorder
+from ovamnb.segmentation import labels_of, minmax
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 
@@ -91,6 +92,11 @@ def of_chapter_03(combine):
     return lambda heat, affinity, power: combine(heat.flatten(), affinity, power).unflatten(0, heat.shape)
 
 
+def each_minmax(heat):
+    """(class, h, w), every class from 0 to 1."""
+    return torch.stack([minmax(one) for one in heat])
+
+
 ANSWERS = {
     "01": {
         "Right": of_chapter_01(lambda scores, heads: scores.softmax(-1).sum(0).T),
@@ -132,6 +138,18 @@ ANSWERS = {
         ),
         "The shape should be": lambda heat, affinity, power: affinity @ heat.flatten(),
         "Not right": of_chapter_03(lambda flat, near, power: flat),
+    },
+    "05": {
+        "Right": lambda heat, background: labels_of(each_minmax(heat), background),
+        "One minimum and maximum": lambda heat, background: labels_of(minmax(heat), background),
+        "Nothing was stretched": labels_of,
+        "No pixel is background": lambda heat, background: each_minmax(heat).argmax(0) + 1,
+        "Off by one": lambda heat, background: (labels_of(each_minmax(heat), background) - 1).clamp(min=0),
+        "A softmax over classes": lambda heat, background: labels_of(
+            each_minmax(heat).softmax(0), background
+        ),
+        "The shape should be": lambda heat, background: labels_of(each_minmax(heat), background).T,
+        "Not right": lambda heat, background: labels_of(each_minmax(heat), background + 0.2),
     },
 }
 
