@@ -17,6 +17,9 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
+from PIL import Image
+
+from ovamnb.emoji.scenes import scene
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -31,14 +34,19 @@ pipe.set_progress_bar_config(disable=True)
 with ov.record(pipe) as trace:
     image = pipe("a cat on grass", num_inference_steps=2).images[0]
 ask_box(trace, image, "a cat")"""
+CUT = """\
+import ovamnb as ov
+from ovamnb.widgets import segment_box
+
+segment_box(ov.load_pipeline(), "cat, car")"""
 
 
 @pytest.fixture
-def lab(tmp_path: Path):
-    """The address of a JupyterLab on `tmp_path`, which holds ask.ipynb."""
+def lab(tmp_path: Path, request):
+    """The address of a JupyterLab on `tmp_path`, which holds a notebook of one cell."""
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook = new_notebook(cells=[new_code_cell(ASK)], metadata={"kernelspec": kernel})
-    nbformat.write(notebook, tmp_path / "ask.ipynb")
+    notebook = new_notebook(cells=[new_code_cell(request.param)], metadata={"kernelspec": kernel})
+    nbformat.write(notebook, tmp_path / "widget.ipynb")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -49,7 +57,7 @@ def lab(tmp_path: Path):
     with (tmp_path / "lab.log").open("w") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | own)
     try:
-        yield f"http://127.0.0.1:{port}/lab/tree/ask.ipynb?token={token}"
+        yield f"http://127.0.0.1:{port}/lab/tree/widget.ipynb?token={token}"
     finally:
         server.terminate()
         server.wait(30)
@@ -81,6 +89,7 @@ def page(lab: str):
         browser.close()
 
 
+@pytest.mark.parametrize("lab", [ASK], indirect=True, ids=["ask"])
 def test_the_box_answers_what_is_typed(page) -> None:
     expect = sync_api.expect
     box = page.locator(".jp-OutputArea input[type=text]")
@@ -108,3 +117,33 @@ def test_the_box_answers_what_is_typed(page) -> None:
     typed("a kitten")
     expect(message).to_have_text("")
     expect(picture).not_to_have_attribute("src", second)
+
+
+@pytest.mark.parametrize("lab", [CUT], indirect=True, ids=["cut"])
+def test_an_uploaded_image_is_cut(page, tmp_path: Path) -> None:
+    expect = sync_api.expect
+    picture = page.locator(".jp-OutputArea img.widget-image")
+    message = page.locator(".jp-OutputArea .widget-html-content")
+    expect(message).to_contain_text("Choose an image", timeout=60_000)
+
+    def upload(path: Path) -> None:
+        with page.expect_file_chooser() as chooser:
+            page.locator(".jp-OutputArea .widget-upload").click()
+        chooser.value.set_files(path)
+
+    Image.fromarray(scene(1, size=(64, 96)).image).save(tmp_path / "mine.png")
+    upload(tmp_path / "mine.png")
+    expect(message).to_have_text("", timeout=60_000)
+    assert picture.evaluate("image => image.naturalWidth") > 200
+    first = picture.get_attribute("src")
+
+    (tmp_path / "words.png").write_text("no image")
+    upload(tmp_path / "words.png")
+    expect(message).to_contain_text("cannot identify image")
+    expect(picture).to_have_attribute("src", first)  # the last picture stays
+
+    upload(tmp_path / "mine.png")
+    classes = page.locator(".jp-OutputArea input[type=text]")
+    classes.fill("tree")
+    classes.press("Enter")
+    expect(picture).not_to_have_attribute("src", first)
