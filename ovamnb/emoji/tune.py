@@ -39,9 +39,10 @@ def choices(pipe) -> dict[str, Sequence]:
     last = names[-1].split(".attentions")[0]  # what follows the last upsampling sees most finely
     return {
         "weights": [{1: 1.0}, {1: 0.5, 2: 0.5}, {1: 0.7, 2: 0.2, 4: 0.1}],
-        "blocks": [name for name in names if name.startswith(last)],
+        "blocks": [last, *(name for name in names if name.startswith(last))],
         "together": [True],
         "timesteps": [(50,), (200,), (300,), (100, 200, 300)],
+        "template": ["{}"],
         "emphasis": [1.0, 1.6, 2.5],
         "power": [2],
         "samples": [4],
