@@ -35,7 +35,7 @@ BACKGROUNDS = tuple(round(0.2 + 0.05 * i, 2) for i in range(13))
 
 def choices(pipe) -> dict[str, Sequence]:
     """The values to try of each field of a recipe, in the order in which they are tried."""
-    names = [name.split(".transformer_blocks")[0] for name in block_names(pipe)]
+    names = [name.split(".transformer_blocks")[0] for name in block_names(pipe) if name.startswith("up")]
     last = names[-1].split(".attentions")[0]  # what follows the last upsampling sees most finely
     return {
         "weights": [{1: 1.0}, {1: 0.5, 2: 0.5}, {1: 0.7, 2: 0.2, 4: 0.1}],
