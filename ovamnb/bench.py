@@ -19,9 +19,10 @@ import torch
 
 from .bench_memory import print_peaks
 from .pipelines import load_pipeline
+from .recipe import Recipe
 from .recorder import record
 from .refine import complete
-from .segmentation import Recipe, segment
+from .segmentation import segment
 
 PROMPT, QUESTION, WORD = "a cat and a car on grass", "a photograph of a kitten", "kitten"
 CLASSES = ("cat", "car", "dog", "tree", "bird", "house", "boat", "horse")

@@ -37,13 +37,7 @@ def dense_crf(
 
     Raises ImportError without that package, and ValueError for shapes that do not fit.
     """
-    try:
-        from pydensecrf.densecrf import DenseCRF2D
-    except ImportError:
-        raise ImportError(
-            'The dense CRF is an extra: `pip install "ovamnb[crf]"`, with a C++ compiler (Debian: apt '
-            "install g++; macOS: xcode-select --install) and a Python older than 3.13."
-        ) from None
+    model = load_crf()
     pixels = np.array(as_rgb(image))  # (h, w, 3), a copy that may be written to
     if probabilities.ndim != 3 or len(probabilities) < 2 or probabilities.shape[1:] != pixels.shape[:2]:
         raise ValueError(
@@ -52,9 +46,21 @@ def dense_crf(
         )
     count, h, w = probabilities.shape
     unary = -probabilities.detach().float().cpu().clamp(min=1e-5).log().reshape(count, -1)
-    field = DenseCRF2D(w, h, count)
+    field = model(w, h, count)
     field.setUnaryEnergy(np.ascontiguousarray(unary.numpy()))
     field.addPairwiseGaussian(sxy=nearness, compat=smoothness)
     field.addPairwiseBilateral(sxy=reach, srgb=contrast, rgbim=pixels, compat=appearance)
     sharper = np.array(field.inference(iterations)).reshape(count, h, w)
     return torch.from_numpy(sharper).to(probabilities.device)
+
+
+def load_crf() -> type:
+    """The class that does the work; ImportError, with the remedy, where it is not installed."""
+    try:
+        from pydensecrf.densecrf import DenseCRF2D
+    except ImportError:
+        raise ImportError(
+            'The dense CRF is an extra: `pip install "ovamnb[crf]"`, with a C++ compiler (Debian: apt '
+            "install g++; macOS: xcode-select --install) and a Python older than 3.13."
+        ) from None
+    return DenseCRF2D

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import chain
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from .crf import dense_crf, load_crf
 from .images import as_rgb, encode_image, encode_prompts, finest_grid, noised, observe, prepare
+from .recipe import Recipe
 from .refine import complete, resize
 from .text import TextEncoder, with_article
 from .trace import Trace
@@ -22,43 +22,6 @@ Filter = Callable[[object, Sequence[str]], Sequence[str]]
 """(image, candidate classes) → those that the image shows: see `ovamnb.filters`."""
 Captioner = Callable[[object, str], str]
 """(image, start of a text) → how the text goes on: see `ovamnb.captions`."""
-TUNED = "segment.json"  # beside a model: the recipe that was tuned for it
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """All that DiffSegmenter leaves to choose; the defaults are the paper's.
-
-    `weights`: of each resolution, by how many times it is smaller than the latents. `blocks`: which of the
-    cross-attentions count (see `Trace.maps`); None takes all, the mid block's too. `emphasis`: factor of
-    the class token's distance from the empty text. `together`: one pass for all classes in one text, where
-    they compete in the softmax, instead of a pass for each. `background`: the score, 0 to 1, that a class has
-    to exceed; the paper sweeps it on the truth, so here it is a guess until it is tuned.
-    """
-
-    template: str = "a photograph of {}"
-    timesteps: tuple[int, ...] = (100,)
-    samples: int = 1
-    weights: Mapping[int, float] = field(default_factory=lambda: {1: 0.1, 2: 0.1, 4: 0.5, 8: 0.3})
-    blocks: str | None = None
-    emphasis: float = 1.21
-    power: int = 1
-    together: bool = False
-    background: float = 0.5
-
-    @classmethod
-    def of(cls, pipe) -> Recipe:
-        """What was tuned for this model, if it lies beside it (`segment.json`), else the paper's."""
-        path = Path(str(pipe.config.get("_name_or_path") or ""), TUNED)
-        if not path.is_file():
-            return cls()
-        tuned = json.loads(path.read_text())
-        tuned["weights"] = {int(times): weight for times, weight in tuned["weights"].items()}
-        return cls(**tuned | {"timesteps": tuple(tuned["timesteps"])})
-
-    def save(self, folder: str | Path) -> None:
-        """Write it beside a model, for `of`."""
-        Path(folder, TUNED).write_text(json.dumps(asdict(self), indent=2) + "\n")
 
 
 @dataclass(frozen=True)
@@ -96,6 +59,7 @@ def segment(
     caption: str | Captioner = "",
     keep: Filter | None = None,
     recipe: Recipe | None = None,
+    crf: bool = False,
     seed: int = 0,
     batch: int = 8,
     **changes,
@@ -113,12 +77,15 @@ def segment(
 
     `keep` drops classes that the image does not show (`ovamnb.filters`): a class that is asked for takes its
     share of the image whether it is there or not. `recipe`: None takes `Recipe.of(pipe)`; `changes` are
-    fields of it, such as background=0.4. `batch`: how many classes pass the UNet at once; where memory does
-    not suffice it is halved, with a warning.
+    fields of it, such as background=0.4. `crf`: a dense CRF moves the borders to the image's own edges (see
+    `ov.dense_crf`); the scores are chances then, which sum to 1 with the background's. `batch`: how many
+    classes pass the UNet at once; where memory does not suffice it is halved, with a warning.
 
     Raises ValueError for an empty class list, a class named twice, a class the text encoder does not know,
-    and an image that `ovamnb.images.as_rgb` refuses.
+    and an image that `ovamnb.images.as_rgb` refuses; ImportError for a CRF that is not installed.
     """
+    if crf:
+        load_crf()
     recipe = replace(recipe or Recipe.of(pipe), **changes)
     classes = _checked(pipe, classes)
     image = as_rgb(image)
@@ -147,6 +114,9 @@ def segment(
             batch = min(batch, len(groups)) // 2
             warnings.warn(f"Not enough memory: {batch} classes at once from here on.", stacklevel=2)
     scores = resize(torch.stack([minmax(heat) for heat in maps]), (h, w))
+    if crf:
+        chances = with_edges(scores, image, recipe.crf_background, recipe.crf_sharpness)
+        return Segmentation(chances.argmax(dim=0), chances[1:], classes, recipe.crf_background)
     return Segmentation(labels_of(scores, recipe.background), scores, classes, recipe.background)
 
 
@@ -227,6 +197,13 @@ def labels_of(scores: Tensor, background: float) -> Tensor:
     """`scores` (class, h, w) → (h, w) int64: 0 where none exceeds `background`, else the highest's number."""
     best, label = scores.max(dim=0)
     return torch.where(best > background, label + 1, 0)
+
+
+def with_edges(scores: Tensor, image, background: float, sharpness: float) -> Tensor:
+    """Chances (1 + class, h, w), the background's first, after a dense CRF: it starts at the softmax of
+    `sharpness` times `scores` (class, h, w), where the background scores `background` everywhere."""
+    rivals = torch.cat([torch.full_like(scores[:1], background), scores])
+    return dense_crf((sharpness * rivals).softmax(dim=0), image)
 
 
 def _checked(pipe, classes: Sequence[str]) -> tuple[str, ...]:

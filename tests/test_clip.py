@@ -12,7 +12,7 @@ from ovamnb.emoji.data import stream
 from ovamnb.emoji.sprites import CONCEPTS
 from ovamnb.filters import ClipFilter
 from ovamnb.pipelines import BUNDLED, load_pipeline
-from ovamnb.segmentation import Recipe
+from ovamnb.recipe import Recipe
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """DiffSegmenter: its scores against the official ones, its choices, and what it refuses."""
 
+import sys
 import warnings
 
 import numpy as np
@@ -11,7 +12,8 @@ from test_maps import deviation, official  # noqa: F401  (a fixture)
 import ovamnb as ov
 from ovamnb import segmentation
 from ovamnb.images import observe
-from ovamnb.segmentation import Recipe, emphasised, fuse, labels_of, minmax, resolutions
+from ovamnb.recipe import Recipe
+from ovamnb.segmentation import emphasised, fuse, labels_of, minmax, resolutions, with_edges
 
 
 def test_scores_are_those_of_the_official_diffsegmenter(official):  # noqa: F811
@@ -95,6 +97,15 @@ def test_other_errors_are_not_taken_for_memory(pipe, image, monkeypatch):
             ov.segment(pipe, image, ["cat"])
 
 
+def test_a_crf_ends_it_where_one_is_asked_for(pipe, image):
+    pytest.importorskip("pydensecrf", reason="pydensecrf2 is not installed")
+    plain = ov.segment(pipe, image, ["cat", "dog"])
+    ended = ov.segment(pipe, image, ["cat", "dog"], crf=True, crf_background=0.4, crf_sharpness=3.0)
+    chances = with_edges(plain.scores, image, background=0.4, sharpness=3.0)
+    torch.testing.assert_close(chances.sum(dim=0), torch.ones(16, 24), atol=1e-4, rtol=0)
+    assert torch.equal(ended.scores, chances[1:]) and torch.equal(ended.labels, chances.argmax(dim=0))
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("classes", "remedy"),
@@ -114,6 +125,12 @@ class TestRefusals:
         monkeypatch.setattr(pipe.unet, "forward", None)
         with pytest.raises(ValueError, match="did you mean 'kitten'"):
             ov.segment(pipe, image, ["cat", "kittne"])
+
+    def test_of_a_crf_that_is_not_installed_before_the_unet_runs(self, pipe, image, monkeypatch):
+        monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
+        monkeypatch.setattr(pipe.unet, "forward", None)
+        with pytest.raises(ImportError, match="compiler"):
+            ov.segment(pipe, image, ["cat"], crf=True)
 
     def test_of_an_image(self, pipe):
         with pytest.raises(ValueError, match="at least 8×8"):

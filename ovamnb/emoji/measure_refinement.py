@@ -17,9 +17,10 @@ from tqdm.auto import tqdm
 
 from ..crf import dense_crf
 from ..images import record_image
+from ..recipe import Recipe
 from ..recorder import record
 from ..refine import complete, resize
-from ..segmentation import Recipe, minmax
+from ..segmentation import minmax
 from ..text import with_article
 from ..trace import Trace
 from .classifier import Judge

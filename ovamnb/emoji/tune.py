@@ -1,9 +1,10 @@
 """Chooses DiffSegmenter's settings for a model: `python -m ovamnb.emoji.tune`, some ten minutes on two cores.
 
 One setting after another moves from the paper's value to the best of a few, on validation scenes of two
-objects whose classes are given. Then the test scenes are cut once with what was chosen: with the classes
-given, and with all concepts as candidates behind the bundled CLIP filter. The background score that would
-have been best on the test scenes stands beside it as "oracle": only who knows the answer has it.
+objects whose classes are given; the settings of a dense CRF come last. Then the test scenes are cut once
+with what was chosen: with the classes given, and with all concepts as candidates behind the bundled CLIP
+filter, each as it is and after the CRF. The background score that would have been best on the test scenes
+stands beside it as "oracle": only who knows the answer has it.
 
 Writes the recipe beside the model, as `segment.json`, which `ov.segment` reads, and the figures into its
 `figures.json` and model card.
@@ -20,9 +21,11 @@ from pathlib import Path
 import torch
 from tqdm.auto import tqdm
 
+from ..crf import load_crf
 from ..filters import ClipFilter
 from ..pipelines import BUNDLED, load_pipeline
-from ..segmentation import Filter, Recipe, Segmentation, labels_of, segment
+from ..recipe import Recipe
+from ..segmentation import Filter, Segmentation, labels_of, segment, with_edges
 from .card import write_card
 from .data import stream
 from .iou import ConceptIoU
@@ -30,7 +33,8 @@ from .measure_maps import block_names
 from .scenes import Scene
 from .sprites import CONCEPTS
 
-BACKGROUNDS = tuple(round(0.2 + 0.05 * i, 2) for i in range(13))
+BACKGROUNDS = tuple(round(0.05 * i, 2) for i in range(2, 17))
+SHARPNESS = (3.0, 6.0, 12.0)
 
 
 def choices(pipe) -> dict[str, Sequence]:
@@ -58,14 +62,20 @@ def cut(
         yield picture, segment(pipe, picture.image, given, recipe=recipe, keep=keep)
 
 
-def sweep(results: Iterable[tuple[Scene, Segmentation]]) -> dict[float, float]:
-    """Background score → mIoU, for each of BACKGROUNDS."""
+def sweep(
+    results: Iterable[tuple[Scene, Segmentation]], sharpness: float | None = None
+) -> dict[float, float]:
+    """Background score → mIoU, for each of BACKGROUNDS; after a dense CRF if a sharpness is given."""
     ious = {background: ConceptIoU() for background in BACKGROUNDS}
     for picture, result in results:
         concept = torch.tensor([0, *(CONCEPTS.index(name) + 1 for name in result.classes)])
         truth = torch.from_numpy(picture.labels).long()
         for background, iou in ious.items():
-            iou.update(concept[labels_of(result.scores, background)], truth)
+            if sharpness is None or not result.classes:
+                labels = labels_of(result.scores, background)
+            else:
+                labels = with_edges(result.scores, picture.image, background, sharpness).argmax(dim=0)
+            iou.update(concept[labels], truth)
     return {background: iou.miou() for background, iou in ious.items()}
 
 
@@ -94,6 +104,17 @@ def tune(pipe, pictures: Sequence[Scene]) -> tuple[Recipe, dict[str, float]]:
     return recipe, {"paper": paper, "tuned": best}
 
 
+def tune_crf(pipe, pictures: Sequence[Scene], recipe: Recipe) -> tuple[Recipe, float]:
+    """The recipe with the best settings of the CRF that ends it, and their mIoU."""
+    results, found = list(cut(pipe, pictures, recipe)), {}
+    for sharpness in SHARPNESS:
+        for background, miou in sweep(results, sharpness).items():
+            found[sharpness, background] = miou
+    sharpness, background = best = max(found, key=found.get)
+    print(f"{f'CRF, sharpness {sharpness}':<56}{found[best]:.3f} at background {background}", flush=True)
+    return replace(recipe, crf_background=background, crf_sharpness=sharpness), found[best]
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -108,20 +129,30 @@ def main(arguments: list[str] | None = None) -> None:
     pipe = load_pipeline(given.model, device=given.device)
     folder = BUNDLED if given.model == "bundled" else Path(given.model)
 
-    recipe, validation = tune(pipe, stream("validation", given.validation, objects=2))
+    choose_on = stream("validation", given.validation, objects=2)
+    recipe, validation = tune(pipe, choose_on)
+    try:
+        load_crf()
+    except ImportError as error:
+        print(error, flush=True)
+    else:
+        recipe, validation["crf"] = tune_crf(pipe, choose_on, recipe)
     recipe.save(folder)
     print(f"{recipe} → {folder}")
     test = stream("test", given.test, objects=2)
     figures = {"scenes": given.test, "background": recipe.background, "validation": validation, "test": {}}
-    rows = {
-        "the paper's recipe, classes given": (Recipe(background=recipe.background), None),
-        "classes given": (recipe, None),
-        "classes by filter": (recipe, ClipFilter.load("bundled")),
-    }
-    for name, (chosen, keep) in rows.items():
-        swept = sweep(tqdm(cut(pipe, test, chosen, keep), total=len(test), leave=False))
-        figures["test"][name] = {"tuned": swept[chosen.background], "oracle": max(swept.values())}
-        print(f"test, {name:<24}{swept[chosen.background]:.3f}, oracle {max(swept.values()):.3f}", flush=True)
+
+    def report(name: str, swept: dict[float, float], background: float) -> None:
+        figures["test"][name] = {"tuned": swept[background], "oracle": max(swept.values())}
+        print(f"test, {name:<40}{swept[background]:.3f}, oracle {max(swept.values()):.3f}", flush=True)
+
+    paper = Recipe(background=recipe.background)
+    report("the paper's recipe, classes given", sweep(cut(pipe, tqdm(test), paper)), recipe.background)
+    for name, keep in (("classes given", None), ("classes by filter", ClipFilter.load("bundled"))):
+        results = list(cut(pipe, tqdm(test), recipe, keep))
+        report(name, sweep(results), recipe.background)
+        if "crf" in validation:
+            report(f"{name}, + CRF", sweep(results, recipe.crf_sharpness), recipe.crf_background)
     path = folder / "figures.json"
     others = json.loads(path.read_text()) if path.exists() else {}
     path.write_text(json.dumps(others | {"segmentation": figures}, indent=2) + "\n")
