@@ -8,13 +8,15 @@ from torch import Tensor
 
 from .images import as_rgb
 
+REACH = 80 / 512  # of the longer side
+
 
 def dense_crf(
     probabilities: Tensor,
     image,
     *,
     appearance: float = 10.0,
-    reach: float = 80.0,
+    reach: float | None = None,
     contrast: float = 13.0,
     smoothness: float = 3.0,
     nearness: float = 3.0,
@@ -28,7 +30,8 @@ def dense_crf(
 
     A fully connected conditional random field (Krähenbühl and Koltun, NeurIPS 2011, arXiv 1210.5644): pixels
     that are near (within `reach` pixels) and alike (within `contrast` of 255) pay `appearance` for different
-    labels, very near ones (`nearness`) pay `smoothness`. The defaults are OVAM's. `image` has size (h, w).
+    labels, very near ones (`nearness`) pay `smoothness`. The defaults are OVAM's; its `reach`, 80 pixels on
+    images of 512, is taken as a share of the longer side. `image` has size (h, w).
 
     Needs the extra `pip install "ovamnb[crf]"`: pydensecrf2, which wraps the authors' own code. It has no
     wheels, so a C++ compiler has to be there; tried on Python 3.11 and Linux only, and its build pins a
@@ -46,6 +49,7 @@ def dense_crf(
         )
     count, h, w = probabilities.shape
     unary = -probabilities.detach().float().cpu().clamp(min=1e-5).log().reshape(count, -1)
+    reach = REACH * max(h, w) if reach is None else reach
     field = model(w, h, count)
     field.setUnaryEnergy(np.ascontiguousarray(unary.numpy()))
     field.addPairwiseGaussian(sxy=nearness, compat=smoothness)

@@ -128,6 +128,12 @@ class TestDenseCrf:
         wrong_before = ((guess[1] > 0.5) != disc).sum()
         assert ((sharper[1] > 0.5) != disc).sum() < wrong_before / 10
 
+    def test_its_reach_is_a_share_of_the_longer_side(self, scene):
+        pytest.importorskip("pydensecrf", reason="pydensecrf2 is not installed")
+        image, _, guess = scene
+        assert torch.equal(ov.dense_crf(guess, image), ov.dense_crf(guess, image, reach=60 * 80 / 512))
+        assert not torch.equal(ov.dense_crf(guess, image), ov.dense_crf(guess, image, reach=80.0))
+
     def test_shapes_that_do_not_fit_are_refused(self, scene):
         pytest.importorskip("pydensecrf", reason="pydensecrf2 is not installed")
         image, _, guess = scene

@@ -80,6 +80,14 @@ def test_every_stage_runs_and_the_result_is_a_pipeline_with_a_record(tmp_path):
     assert len(list((tmp_path / "pipeline" / "unet").glob("*.safetensors"))) > 1
 
 
+def test_weights_are_rounded_to_the_nearest_of_few_values():
+    weight = torch.randn(4000, generator=torch.Generator().manual_seed(0)).half()
+    near = train.rounded(weight)
+    assert ((near - weight).float().abs() <= weight.float().abs() * 2**-7).all()
+    assert (near.view(torch.int16) & 15 == 0).all() and torch.equal(train.rounded(near), near)
+    assert train.rounded(torch.tensor([-1.0, 0.0, 3.0]).half()).tolist() == [-1, 0, 3]
+
+
 def test_presence_and_judge_shapes():
     labels = torch.zeros(2, 6, 9, dtype=torch.uint8)
     labels[1, 2, 3] = 5

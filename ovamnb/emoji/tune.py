@@ -1,10 +1,10 @@
 """Chooses DiffSegmenter's settings for a model: `python -m ovamnb.emoji.tune`, some ten minutes on two cores.
 
 One setting after another moves from the paper's value to the best of a few, on validation scenes of two
-objects whose classes are given; the settings of a dense CRF come last. Then the test scenes are cut once
-with what was chosen: with the classes given, and with all concepts as candidates behind the bundled CLIP
-filter, each as it is and after the CRF. The background score that would have been best on the test scenes
-stands beside it as "oracle": only who knows the answer has it.
+objects whose classes are given. The background score and the settings of a dense CRF come last, on more of
+these scenes. Then the test scenes are cut once with what was chosen: with the classes given, and with all
+concepts as candidates behind the bundled CLIP filter, each as it is and after the CRF. The background score
+that would have been best on the test scenes stands beside it as "oracle": only who knows the answer has it.
 
 Writes the recipe beside the model, as `segment.json`, which `ov.segment` reads, and the figures into its
 `figures.json` and model card.
@@ -63,10 +63,12 @@ def cut(
 
 
 def sweep(
-    results: Iterable[tuple[Scene, Segmentation]], sharpness: float | None = None
+    results: Iterable[tuple[Scene, Segmentation]],
+    sharpness: float | None = None,
+    backgrounds: Sequence[float] = BACKGROUNDS,
 ) -> dict[float, float]:
-    """Background score → mIoU, for each of BACKGROUNDS; after a dense CRF if a sharpness is given."""
-    ious = {background: ConceptIoU() for background in BACKGROUNDS}
+    """Background score → mIoU; after a dense CRF if a sharpness is given."""
+    ious = {background: ConceptIoU() for background in backgrounds}
     for picture, result in results:
         concept = torch.tensor([0, *(CONCEPTS.index(name) + 1 for name in result.classes)])
         truth = torch.from_numpy(picture.labels).long()
@@ -104,15 +106,33 @@ def tune(pipe, pictures: Sequence[Scene]) -> tuple[Recipe, dict[str, float]]:
     return recipe, {"paper": paper, "tuned": best}
 
 
-def tune_crf(pipe, pictures: Sequence[Scene], recipe: Recipe) -> tuple[Recipe, float]:
-    """The recipe with the best settings of the CRF that ends it, and their mIoU."""
-    results, found = list(cut(pipe, pictures, recipe)), {}
-    for sharpness in SHARPNESS:
-        for background, miou in sweep(results, sharpness).items():
-            found[sharpness, background] = miou
-    sharpness, background = best = max(found, key=found.get)
-    print(f"{f'CRF, sharpness {sharpness}':<56}{found[best]:.3f} at background {background}", flush=True)
-    return replace(recipe, crf_background=background, crf_sharpness=sharpness), found[best]
+def tune_background(pipe, pictures: Sequence[Scene], recipe: Recipe) -> Recipe:
+    """The recipe with the best background score; and with the best settings of the CRF that may end it."""
+    results = list(cut(pipe, tqdm(pictures), recipe))
+    swept = sweep(results)
+    background = max(swept, key=swept.get)
+    print(f"{'background score':<56}{swept[background]:.3f} at background {background}", flush=True)
+    recipe = replace(recipe, background=background)
+    if not has_crf():
+        return recipe
+    ended = {
+        (sharpness, rival): miou
+        for sharpness in SHARPNESS
+        for rival, miou in sweep(results, sharpness).items()
+    }
+    sharpness, rival = best = max(ended, key=ended.get)
+    print(f"{f'CRF, sharpness {sharpness}':<56}{ended[best]:.3f} at background {rival}", flush=True)
+    return replace(recipe, crf_background=rival, crf_sharpness=sharpness)
+
+
+def has_crf() -> bool:
+    """Whether the package for the dense CRF is installed; prints the remedy if not."""
+    try:
+        load_crf()
+    except ImportError as error:
+        print(error, flush=True)
+        return False
+    return True
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -121,22 +141,19 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("model", nargs="?", default="bundled", help="a pipeline folder (default %(default)s)")
     parser.add_argument(
-        "--validation", type=int, default=60, help="scenes to choose on (default %(default)s)"
+        "--validation",
+        type=int,
+        default=40,
+        help="scenes to choose on, thrice as many for the background scores (default %(default)s)",
     )
-    parser.add_argument("--test", type=int, default=200, help="scenes to report on (default %(default)s)")
+    parser.add_argument("--test", type=int, default=150, help="scenes to report on (default %(default)s)")
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
     given = parser.parse_args(arguments)
     pipe = load_pipeline(given.model, device=given.device)
     folder = BUNDLED if given.model == "bundled" else Path(given.model)
 
-    choose_on = stream("validation", given.validation, objects=2)
-    recipe, validation = tune(pipe, choose_on)
-    try:
-        load_crf()
-    except ImportError as error:
-        print(error, flush=True)
-    else:
-        recipe, validation["crf"] = tune_crf(pipe, choose_on, recipe)
+    recipe, validation = tune(pipe, stream("validation", given.validation, objects=2))
+    recipe = tune_background(pipe, stream("validation", 3 * given.validation, objects=2), recipe)
     recipe.save(folder)
     print(f"{recipe} → {folder}")
     test = stream("test", given.test, objects=2)
@@ -151,7 +168,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name, keep in (("classes given", None), ("classes by filter", ClipFilter.load("bundled"))):
         results = list(cut(pipe, tqdm(test), recipe, keep))
         report(name, sweep(results), recipe.background)
-        if "crf" in validation:
+        if has_crf():
             report(f"{name}, + CRF", sweep(results, recipe.crf_sharpness), recipe.crf_background)
     path = folder / "figures.json"
     others = json.loads(path.read_text()) if path.exists() else {}
