@@ -225,8 +225,8 @@ def save_pipeline(
 
 
 def rounded(weight: Tensor) -> Tensor:
-    """A float16 tensor to 6 of its 10 mantissa bits (bfloat16 has 7): a fifth less for git to pack, which keeps
-    every model that a repository ever carried."""
+    """A float16 tensor to 6 of its 10 mantissa bits (bfloat16 has 7): a fifth less for git to pack, which
+    keeps every model that a repository ever carried."""
     return ((weight.view(torch.int16) + 8) & -16).view(torch.float16)
 
 
