@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import chain
 
 import torch
@@ -98,11 +99,13 @@ def segment(
         return Segmentation(nothing, torch.zeros(0, h, w), (), recipe.background)
 
     latents = encode_image(pipe, prepare(pipe, image))
-    groups = [classes] if recipe.together else [(name,) for name in classes]
 
-    def told(start: str) -> str:
+    @cache  # a captioner is a network
+    def told(names: tuple[str, ...]) -> str:
+        start = recipe.template.format(" and ".join(map(with_article, names)))
         return f"{start} {caption if isinstance(caption, str) else caption(image, start)}".strip()
 
+    groups = _that_fit(pipe, classes, told) if recipe.together else [(name,) for name in classes]
     maps: list[Tensor] = []
     while groups:
         try:
@@ -124,16 +127,16 @@ def class_maps(
     pipe,
     latents: Tensor,
     groups: Sequence[tuple[str, ...]],
-    told: Callable[[str], str],
+    told: Callable[[tuple[str, ...]], str],
     recipe: Recipe,
     seed: int,
 ) -> list[Tensor]:
-    """M_c (h, w) for every class of every group, in order; the classes of a group share one text, which
-    `told` completes, and one row of the UNet's batch."""
+    """M_c (h, w) for every class of every group, in order; the classes of a group share one text, `told`,
+    and one row of the UNet's batch."""
     encoder = TextEncoder.of(pipe)
     prompts, places = [], []
     for group in groups:
-        prompts.append(told(recipe.template.format(" and ".join(map(with_article, group)))))
+        prompts.append(told(group))
         text = encoder.encode(prompts[-1])
         places.append([list(text.find(name)[0]) for name in group])
     states, extra = encode_prompts(pipe, prompts, latents)
@@ -219,3 +222,17 @@ def _checked(pipe, classes: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         encoder.encode(name)
     return names
+
+
+def _that_fit(
+    pipe, classes: tuple[str, ...], told: Callable[[tuple[str, ...]], str]
+) -> list[tuple[str, ...]]:
+    """The classes in as many groups as it takes for each group's text to fit the text encoder."""
+    try:
+        TextEncoder.of(pipe).encode(told(classes))
+    except ValueError:
+        if len(classes) == 1:
+            raise
+        half = len(classes) // 2
+        return _that_fit(pipe, classes[:half], told) + _that_fit(pipe, classes[half:], told)
+    return [classes]

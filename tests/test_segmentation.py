@@ -67,6 +67,24 @@ def test_every_choice_matters(pipe, image):
         assert not torch.allclose(ov.segment(pipe, image, ["cat", "dog"], **change).scores, plain), change
 
 
+def test_classes_that_do_not_fit_one_text_are_asked_in_several(pipe, image):
+    """The encoder takes twenty tokens: eight classes with "a" and "and" need more."""
+    names = ["cat", "dog", "car", "kitten", "horse", "my cat", "my dog", "my car"]
+    asked = []
+
+    def caption(picture, start):
+        asked.append(start)
+        return ""
+
+    result = ov.segment(pipe, image, names, together=True, template="{}", caption=caption)
+    assert result.classes == tuple(names)
+    assert len(asked) == len(set(asked)), "each text is completed once"
+    halves = [ov.segment(pipe, image, part, together=True, template="{}") for part in (names[:4], names[4:])]
+    torch.testing.assert_close(
+        result.scores, torch.cat([half.scores for half in halves]), atol=1e-4, rtol=1e-4
+    )
+
+
 def test_memory_that_does_not_suffice_halves_the_batch(pipe, image, monkeypatch):
     right, tried = segmentation.class_maps, []
 
