@@ -14,13 +14,13 @@ TUNED = "segment.json"  # beside a model: the recipe that was tuned for it
 class Recipe:
     """All that DiffSegmenter leaves to choose; the defaults are the paper's.
 
-    `weights`: of each resolution, by how many times it is smaller than the latents. `blocks`: which of the
-    cross-attentions count (see `Trace.maps`); None takes all, the mid block's too. `emphasis`: factor of
-    the class token's distance from the empty text. `together`: one pass for all classes in one text, where
-    they compete in the softmax, instead of a pass for each (a few texts where one cannot hold them all). `background`: the score, 0 to 1, that a class has
-    to exceed; the paper sweeps it on the truth, so here it is a guess until it is tuned. `crf_background`,
-    `crf_sharpness`: the same for `segment(crf=True)`, which the paper has not, and how sharply scores become
-    chances.
+    `weights`: of each resolution, by how many times it is smaller than the latents. `blocks`: which of
+    the cross-attentions count (see `Trace.maps`); None takes all, the mid block's too. `emphasis`: factor
+    of the class token's distance from the empty text. `together`: one pass for all classes in one text,
+    where they compete in the softmax, instead of a pass for each (a few texts where one cannot hold them
+    all). `background`: the score, 0 to 1, that a class has to exceed; the paper sweeps it on the truth,
+    so here it is a guess until it is tuned. `crf_background`, `crf_sharpness`: the same for
+    `segment(crf=True)`, which the paper has not, and how sharply scores become chances.
     """
 
     template: str = "a photograph of {}"
