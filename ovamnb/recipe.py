@@ -32,7 +32,7 @@ class Recipe:
     power: int = 1
     together: bool = False
     background: float = 0.5
-    crf_background: float = 0.3
+    crf_background: float = 0.5
     crf_sharpness: float = 6.0
 
     @classmethod

@@ -8,6 +8,8 @@ Every notebook gets a fresh kernel of this very Python, whatever kernels are reg
 """
 
 import argparse
+import base64
+import io
 import sys
 import threading
 import time
@@ -20,9 +22,12 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from PIL import Image
 from tqdm import tqdm
 
 from .pages import Visit, clock, index, machine, page
+
+LARGE = 100_000  # characters of a picture in a notebook
 
 
 class ThisPython(KernelSpecManager):
@@ -92,10 +97,21 @@ def execute(path: Path, timeout: int) -> Visit:
     return Visit(path, notebook, time.perf_counter() - begin, peak.mib, error)
 
 
+def with_a_palette(png: str) -> str:
+    """A PNG in base64 with the 256 colours that suit it best: a third of the size, since the repository keeps
+    every picture of every run that was committed."""
+    picture, small = Image.open(io.BytesIO(base64.b64decode(png))), io.BytesIO()
+    picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    return base64.b64encode(small.getvalue()).decode()
+
+
 def store(visit: Visit) -> None:
     """Write the outputs into the notebook, without what changes from run to run or machine to machine."""
     for cell in visit.notebook.cells:
         cell.metadata = {k: v for k, v in cell.metadata.items() if k in ("tags", "jupyter", "slideshow")}
+        for output in cell.get("outputs", ()):
+            if len(output.get("data", {}).get("image/png", "")) > LARGE:
+                output.data["image/png"] = with_a_palette(output.data["image/png"])
     visit.notebook.metadata = {
         "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},

@@ -1,9 +1,13 @@
 """The tour on two tiny notebooks: one that runs and one that does not."""
 
+import base64
+import io
 from pathlib import Path
 
 import nbformat
+import numpy as np
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from PIL import Image
 
 from ovamnb import tour
 
@@ -30,6 +34,18 @@ def test_a_notebook_runs_on_this_python_and_is_stored_without_what_changes(tmp_p
     assert stored.cells[1].outputs[0].text.strip() == tour.sys.executable
     assert stored.cells[1].execution_count == 1 and stored.cells[1].metadata == {"tags": ["kept"]}
     assert set(stored.metadata) == {"kernelspec", "language_info"}
+
+
+def test_a_large_picture_is_stored_with_a_palette() -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    large = base64.b64encode(buffer.getvalue()).decode()
+    small = tour.with_a_palette(large)
+    assert len(small) < len(large) / 2
+    picture = Image.open(io.BytesIO(base64.b64decode(small)))
+    assert picture.mode == "P" and picture.size == (120, 90)
+    assert np.abs(np.asarray(picture.convert("RGB")).astype(int) - pixels).mean() < 20
 
 
 def test_an_error_is_told_with_notebook_and_cell(tmp_path: Path) -> None:
