@@ -30,13 +30,15 @@ def measure(shape: str, way: str) -> dict[str, float]:
     """Bytes that PASSES passes of the UNet take at their peak beside the weights, in this process; and what a
     stack of all self-attention maps of the finest grid would take."""
     pipe = load_pipeline()
+    tokens = pipe.tokenizer.model_max_length
     if shape == "sd15":
+        tokens = 77
         with torch.device(pipe.device):
             pipe.unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768).eval()
     unet, config = pipe.unet, pipe.unet.config
     side = config.sample_size
     latents = torch.randn(1, config.in_channels, side, side, device=unet.device)
-    states = torch.randn(1, 77, config.cross_attention_dim, device=unet.device)
+    states = torch.randn(1, tokens, config.cross_attention_dim, device=unet.device)
     kept = (side,) if way == "self-attention" else ()
     recording = nullcontext() if way == "plain" else record(pipe, self_attention=kept, guidance=False)
 

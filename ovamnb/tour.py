@@ -98,7 +98,7 @@ def execute(path: Path, timeout: int) -> Visit:
 
 
 def with_a_palette(png: str) -> str:
-    """A PNG in base64 with the 256 colours that suit it best: a third of the size, since the repository keeps
+    """A PNG in base64 with the 256 colours that suit it best, less than half as large: the repository keeps
     every picture of every run that was committed."""
     picture, small = Image.open(io.BytesIO(base64.b64decode(png))), io.BytesIO()
     picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)

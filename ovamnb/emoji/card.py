@@ -161,9 +161,10 @@ def _segmentation(figures: dict) -> str:
     return f"""
 
 **Segmentation.** DiffSegmenter on {figures["scenes"]} held-out rendered scenes of two objects, mIoU without
-the background; the recipe (`segment.json`) and its background score {figures["background"]} were chosen on
-other scenes, where it reached {figures["validation"]["tuned"]:.3f} and the paper's recipe
-{figures["validation"]["paper"]:.3f}. "Oracle": the background score that suits the test scenes best.
+the background; the recipe (`segment.json`), its background score {figures["background"]} and the CRF's
+settings were chosen on validation scenes (`python -m ovamnb.emoji.tune`), where the recipe reached
+{figures["validation"]["tuned"]:.3f} and the paper's {figures["validation"]["paper"]:.3f}.
+"Oracle": the background score that suits the test scenes best.
 
 | | mIoU | oracle |
 |---|---|---|
