@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from .choose import Grid
+from .pipelines import factor
 from .recorder import record
 from .trace import Trace
 from .unet import unet_of
@@ -136,11 +137,6 @@ def finest_grid(pipe, latents: Tensor) -> tuple[int, int]:
             break
         h, w = -(-h // 2), -(-w // 2)  # a stride of two rounds up
     return h, w
-
-
-def factor(pipe) -> int:
-    """How many pixels a latent stands for, each way."""
-    return 2 ** (len(pipe.vae.config.block_out_channels) - 1)
 
 
 @torch.no_grad()

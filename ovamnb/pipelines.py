@@ -106,6 +106,22 @@ def find_device(device: str | torch.device | None = None) -> torch.device:
     return found
 
 
+def model_name(pipe) -> str:
+    """What to call a pipeline's model: "bundled", a hub id, or the name of its folder; "" if it has none."""
+    origin = str(getattr(pipe, "config", {}).get("_name_or_path") or "")
+    if origin == str(BUNDLED):
+        return "bundled"
+    cached = re.search(r"models--(.+?)--(.+?)[/\\]", origin)  # a folder of the hub's own cache
+    if cached:
+        return "/".join(cached.groups())
+    return Path(origin).name if Path(origin).is_dir() else origin
+
+
+def factor(pipe) -> int:
+    """How many pixels a latent stands for, each way."""
+    return 2 ** (len(pipe.vae.config.block_out_channels) - 1)
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep diffusers and transformers from printing warnings and loading bars; restore them after."""

@@ -1,4 +1,4 @@
-"""What DiffSegmenter leaves to choose: the paper's values, or those that were tuned for a model."""
+"""What the papers leave to choose, in segmentation and in token optimisation: their values, and ours."""
 
 from __future__ import annotations
 
@@ -48,3 +48,62 @@ class Recipe:
     def save(self, folder: str | Path) -> None:
         """Write it beside a model, for `of`."""
         Path(folder, TUNED).write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+
+@dataclass(frozen=True)
+class TokenRecipe:
+    """How a token is optimised. The defaults are the fast way, `TOKEN_RECIPES["paper"]` is OVAM's.
+
+    `loss`: "bce", binary cross-entropy of the class map; or "two-channel", cross-entropy of the maps of start
+    and class taken as logits, which is what the published code minimises. `normalise`: "maximum" divides by
+    the most a map can reach (heads × steps, summed over blocks); "minmax" scales both maps together to 0…1.
+    `at`: meet the mask on the "map"'s grid or at the "image"'s size. `steps`: how many of the recorded steps
+    count, evenly spaced; None takes all. `optimizer`: "lbfgs" (quasi-Newton, with a line search), "adam" or
+    "sgd"; the `learning_rate` is multiplied by `gamma` every `step_size`. `evaluations` of the loss, at most.
+    `proximity`: weight of ‖d − d₀‖² / ‖d₀‖², d the difference of the two vectors and d₀ where it began: one
+    image says little, and what it does not say the word knows. `subtokens`: begin at the "mean" of a word's
+    sub-tokens or at its "last".
+    """
+
+    loss: str = "bce"
+    normalise: str = "maximum"
+    at: str = "map"
+    steps: int | None = 4
+    optimizer: str = "lbfgs"
+    evaluations: int = 30
+    learning_rate: float = 1.0
+    step_size: int = 120
+    gamma: float = 0.7
+    proximity: float = 0.1
+    subtokens: str = "mean"
+
+    def __post_init__(self) -> None:
+        for name, allowed in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in allowed:
+                raise ValueError(f"{name} is one of {', '.join(map(repr, allowed))}, not {value!r}.")
+        if self.evaluations < 1 or (self.steps is not None and self.steps < 1):
+            raise ValueError("evaluations and steps count from 1.")
+
+
+_CHOICES = {
+    "loss": ("bce", "two-channel"),
+    "normalise": ("maximum", "minmax"),
+    "at": ("map", "image"),
+    "optimizer": ("lbfgs", "adam", "sgd"),
+    "subtokens": ("mean", "last"),
+}
+TOKEN_RECIPES = {
+    "fast": TokenRecipe(),
+    "paper": TokenRecipe(
+        loss="two-channel",
+        normalise="minmax",
+        at="image",
+        steps=None,
+        optimizer="sgd",
+        evaluations=800,
+        learning_rate=100.0,
+        proximity=0.0,
+        subtokens="last",
+    ),
+}

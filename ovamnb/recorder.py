@@ -15,7 +15,7 @@ from .choose import Block, Blocks, Grid, as_steps, chosen, on_grid, select, show
 from .layout import batch_layout, running_pipeline
 from .maps import add_self_attention
 from .memory import free_bytes
-from .pipelines import find_device
+from .pipelines import factor, find_device, model_name
 from .text import TextEncoder
 from .trace import Trace
 from .unet import attentions, key_weight, transformers, unet_of
@@ -80,6 +80,9 @@ def record(
         yield trace
     recorder.hand_over(trace)
     trace.text_encoder = TextEncoder.of(pipe)
+    trace.model = model_name(pipe)
+    if recorder.size and getattr(pipe, "vae", None) is not None:
+        trace.image_size = tuple(side * factor(pipe) for side in recorder.size[1:])
 
 
 class _Recorder:

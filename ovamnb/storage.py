@@ -36,6 +36,8 @@ def write_trace(trace: Trace, path: str | Path, text_encoder: bool | None) -> No
         "steps": trace.steps,
         "timesteps": trace.timesteps,
         "images": trace.images,
+        "model": trace.model,
+        "image_size": trace.image_size,
     }
     tensors = {name: value.contiguous() for name, value in tensors.items()}
     save_file(tensors, path, metadata={"format": FORMAT, "trace": json.dumps(header)})
@@ -66,6 +68,8 @@ def read_trace(trace: Trace, path: str | Path) -> None:
             trace.text_encoder = {key.removeprefix("text/"): file.get_tensor(key) for key in text} or None
             trace.steps, trace.timesteps = tuple(header["steps"]), tuple(header["timesteps"])
             trace.images = header["images"]
+            trace.model = header.get("model", "")  # these two came later than the format
+            trace.image_size = tuple(header.get("image_size") or ()) or None
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"'{path}' is damaged or no trace: {error}") from None
 

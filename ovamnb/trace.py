@@ -11,6 +11,7 @@ from .choose import Block, Blocks, Grid, as_steps, on_grid, select, show_grid, s
 from .maps import AttentionMaps, block_map, combine, keys
 from .storage import read_trace, write_trace
 from .text import Text, TextEncoder, from_states
+from .tokens import Token, as_text
 
 
 class Trace:
@@ -23,7 +24,8 @@ class Trace:
     `queries[half][name]` (step, image, h·w, head·dim), half being "conditional" or "unconditional";
     `key_weights[name]` (dim + 1, head·dim), its last row the bias; `affinities[h, w]` (image, h·w, h·w);
     `blocks[name]` grid, heads and scale; `steps` the numbers, `timesteps` the noise levels of the UNet
-    passes that were kept.
+    passes that were kept; `model` the model's name; `image_size` the (h, w) of the images in pixels, None
+    where only a UNet was recorded.
     """
 
     def __init__(self):
@@ -34,11 +36,13 @@ class Trace:
         self.steps: tuple[int, ...] = ()
         self.timesteps: tuple[float, ...] = ()
         self.images = 0
+        self.model = ""
+        self.image_size: Grid | None = None
         self._text_encoder: TextEncoder | dict[str, Tensor] | None = None
 
     def maps(
         self,
-        text: str | Sequence[str] | Tensor,
+        text: str | Sequence[str] | Tensor | Token | Sequence[Token],
         *,
         image: int = 0,
         queries: str | None = None,
@@ -48,8 +52,9 @@ class Trace:
     ) -> AttentionMaps:
         """One heat map per token of `text`, on the largest grid of the chosen blocks.
 
-        `text`: a string; a list of words or phrases, taken as one text; or embeddings (token, dim).
-            All its tokens compete in one softmax, so that other words beside "cat" sharpen its map.
+        `text`: a string; a list of words or phrases, taken as one text; embeddings (token, dim); or one or
+            several of `ov.optimize_token`. All its tokens compete in one softmax, so that other words beside
+            "cat" sharpen its map.
         `image`: which of the images generated together, prompt by prompt.
         `queries`: "conditional" or "unconditional"; None takes what was recorded, conditional first.
         `blocks`: a part of a block's name ("up", "mid", "up_blocks.1"), the longer side of a grid (16), or
@@ -60,12 +65,9 @@ class Trace:
         Raises ValueError for anything that was not recorded, naming what was, and for a text that
         cannot be encoded.
         """
-        self._require_data()
-        names = self._names(blocks)
-        half = self._half(queries)
+        names, half, image = self.select(blocks=blocks, queries=queries, image=image)
         rows = self._rows(steps)
-        image = self._image(image)
-        text = self._embed(text)
+        text = self.text_of(text)
 
         values, count = [], 0
         for name in names:
@@ -155,6 +157,13 @@ class Trace:
         ]
         return "\n".join(lines)
 
+    def select(
+        self, *, blocks: Blocks | None = None, queries: str | None = None, image: int = 0
+    ) -> tuple[list[str], str, int]:
+        """The names of blocks, the half and the image that these choices mean, checked as in `maps`."""
+        self._require_data()
+        return self._names(blocks), self._half(queries), self._image(image)
+
     def _require_data(self) -> None:
         if not self.steps:
             raise ValueError(
@@ -195,7 +204,11 @@ class Trace:
             raise ValueError(f"There is no image {image}: the trace has {self.images}, counted from 0.")
         return image
 
-    def _embed(self, text: str | Sequence[str] | Tensor) -> Text:
+    def text_of(self, text: str | Sequence[str] | Tensor | Token | Sequence[Token]) -> Text:
+        """An attribution text as its states (token, dim) in this model's text space: see `maps`."""
+        tokens = [text] if isinstance(text, Token) else text
+        if isinstance(tokens, list | tuple) and any(isinstance(entry, Token) for entry in tokens):
+            return self._embed_tokens(tokens)
         if isinstance(text, Tensor):
             text = from_states(text)
         elif self._text_encoder is None:
@@ -211,3 +224,12 @@ class Trace:
                 f"The embeddings have dim {text.states.shape[1]}, but this model's text states have {dim}."
             )
         return text
+
+    def _embed_tokens(self, tokens: Sequence[Token]) -> Text:
+        if not all(isinstance(token, Token) for token in tokens):
+            raise TypeError("A text is made of words or of optimised tokens, not of both.")
+        for token in tokens:
+            token.require_model(self.key_weights)
+        bare = all(token.start is None for token in tokens)
+        encoder = self.text_encoder if bare else None
+        return as_text(tokens, encoder.encode(tokens[0].word).states[0] if encoder else None)

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from .scenes import Scene, scene
 
 # One number per use: no use ever sees a scene of another. The order is part of the data; append only.
-STREAMS = ("vae", "unet", "classifier", "validation", "test", "clip")
+STREAMS = ("vae", "unet", "classifier", "validation", "test", "clip", "oracle")
 
 
 def stream_rng(seed: int, stream: str, index: int) -> np.random.Generator:

@@ -1,0 +1,117 @@
+"""An oracle: which concept does every pixel of a picture show? A U-Net trained on rendered scenes and their
+exact masks; it never sees the diffusion model's attention.
+
+    oracle = train_oracle(Path("runs/oracle"))      # or read back, where it is trained
+    oracle.labels(image)                            # (h, w) int64: 0, or k for CONCEPTS[k - 1]
+
+It stands in for the truth where there is none: on pictures that the bundled model drew. How far to trust it
+is measured, by `oracle_miou`, on held-out scenes, as they are and after a pass through the model's VAE, which
+is how generated pictures look.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from .data import batches, stream, to_tensor
+from .iou import ConceptIoU
+from .loop import fit, pick_device
+from .sprites import CONCEPTS
+
+WIDTHS = (32, 64, 128, 192)  # channels at a half, a quarter, an eighth, a sixteenth of the image
+
+
+def convolution(before: int, after: int, *, size: int = 3, stride: int = 1) -> nn.Sequential:
+    """A convolution with its normalisation and activation."""
+    conv = nn.Conv2d(before, after, size, stride, size // 2, bias=False)
+    return nn.Sequential(conv, nn.GroupNorm(8, after), nn.SiLU())
+
+
+class Oracle(nn.Module):
+    """images (batch, 3, h, w) in [-1, 1] → logits (batch, concept + 1, h, w); sides are multiples of 16."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        pairs = list(itertools.pairwise(WIDTHS))
+        self.stem = nn.Sequential(
+            convolution(3, WIDTHS[0], size=5, stride=2), convolution(WIDTHS[0], WIDTHS[0])
+        )
+        self.down = nn.ModuleList(
+            nn.Sequential(convolution(fine, coarse, stride=2), convolution(coarse, coarse))
+            for fine, coarse in pairs
+        )
+        self.up = nn.ModuleList(
+            nn.Sequential(convolution(coarse + fine, fine), convolution(fine, fine))
+            for fine, coarse in reversed(pairs)
+        )
+        self.head = nn.Conv2d(WIDTHS[0], len(CONCEPTS) + 1, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        seen = [self.stem(images)]
+        for down in self.down:
+            seen.append(down(seen[-1]))
+        x = seen.pop()
+        for up in self.up:
+            skip = seen.pop()
+            x = up(torch.cat([F.interpolate(x, size=skip.shape[-2:]), skip], dim=1))
+        return F.interpolate(self.head(x), size=images.shape[-2:], mode="bilinear", align_corners=False)
+
+    @torch.no_grad()
+    def labels(self, image: Image.Image) -> Tensor:
+        """The label of every pixel (h, w) int64: 0 is the ground, k the concept `CONCEPTS[k - 1]`."""
+        pixels = to_tensor(np.array(image.convert("RGB"))).to(next(self.parameters()).device)
+        return self(pixels[None])[0].argmax(dim=0).cpu()
+
+
+def train_oracle(
+    folder: Path, *, steps: int = 3000, batch: int = 16, device: str | None = None, pipe=None
+) -> Oracle:
+    """Trains the oracle, or reads it back: the checkpoint of a finished run is its result.
+
+    Half of the pictures pass through `pipe`'s VAE first (the bundled model's, by default), so that soft edges
+    and washed-out textures are nothing new. About half an hour on two cores.
+    """
+    from ..pipelines import load_pipeline
+
+    place = pick_device(device)
+    oracle = Oracle().to(place, memory_format=torch.channels_last)
+    vae = (pipe or load_pipeline(device=str(place))).vae
+
+    def loss(pair: tuple[Tensor, Tensor]) -> Tensor:
+        images, labels = (part.to(place) for part in pair)
+        return F.cross_entropy(oracle(images).float(), labels)
+
+    def pictures(first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for images, labels, _ in batches("oracle", first, steps - first, batch=batch, size=(128, 128)):
+            images[::2] = reconstructed(vae, images[::2])
+            yield images.contiguous(memory_format=torch.channels_last), labels.long()
+
+    fit("oracle", oracle, loss, pictures, steps=steps, learning_rate=2e-3, folder=folder, ema_decay=0.998)
+    return oracle
+
+
+@torch.no_grad()
+def reconstructed(vae, images: Tensor) -> Tensor:
+    """images (batch, 3, h, w) in [-1, 1] after encoding and decoding."""
+    latents = vae.encode(images.to(vae.device, vae.dtype)).latent_dist.mode()
+    return vae.decode(latents).sample.clamp(-1, 1).to(images)
+
+
+def oracle_miou(oracle: Oracle, vae=None, count: int = 200) -> float:
+    """Of the oracle's labels on held-out scenes; with a `vae`, on their reconstructions."""
+    iou = ConceptIoU()
+    for picture in stream("test", count):
+        pixels = to_tensor(picture.image)[None]
+        if vae is not None:
+            pixels = reconstructed(vae, pixels)
+        image = Image.fromarray(((pixels[0] + 1) * 127.5).round().byte().permute(1, 2, 0).numpy())
+        iou.update(oracle.labels(image), torch.from_numpy(picture.labels).long())
+    return iou.miou()

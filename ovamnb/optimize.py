@@ -1,0 +1,200 @@
+"""Token optimisation: from annotated images to a token whose map is their mask."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+
+import torch
+from torch import Tensor
+
+from .choose import Blocks
+from .goal import Goal
+from .masks import as_mask
+from .recipe import TOKEN_RECIPES, TokenRecipe
+from .text import with_article
+from .tokens import Token, alike, fingerprint
+from .trace import Trace
+
+Watcher = Callable[[int, Tensor, float], object]
+"""(number of the evaluation, states (2, dim), loss): called at each evaluation of the loss."""
+
+
+def optimize_token(
+    traces: Trace | Sequence[Trace],
+    masks,
+    *,
+    init: str | Tensor | Token,
+    word: str | None = None,
+    recipe: str | TokenRecipe = "fast",
+    image: int | Sequence[int] = 0,
+    queries: str | None = None,
+    blocks: Blocks | None = None,
+    held_out: tuple | None = None,
+    patience: int = 8,
+    watch: Watcher | None = None,
+    **changes,
+) -> Token:
+    """Learn from one or several annotated images a token whose map is their mask.
+
+        with ov.record(pipe) as trace:
+            image = pipe("a photograph of a cat").images[0]
+        token = ov.optimize_token(trace, ov.load_mask("cat.png"), init="cat")
+        other_trace.maps(token)["cat"]
+
+    `traces`, `masks`: one of each or a list of each; a mask is anything that `ovamnb.masks.as_mask` takes, of
+        the image's proportions. `image`: which image of each trace.
+    `init`: where to begin: a word (its states in "a photograph of a …"), a `Token`, or states (2, dim).
+        `word`: the token's name, where it is not `init`'s.
+    `recipe`: "fast", "paper" or a `TokenRecipe`; `changes` are fields of it, such as proximity=0.3.
+    `queries`, `blocks`: as for `Trace.maps`.
+    `held_out`: a further (trace, mask) or (trace, mask, image): the token is then the one with the smallest
+        loss on it, and the work ends when that has not improved for `patience` evaluations. Without it, the
+        smallest loss on the masks counts.
+    `watch` is called at each evaluation with its number, the states (2, dim) and the loss.
+
+    Raises ValueError for masks that are empty, full, not binary or not of the image's proportions, for traces
+    of different models and for words that cannot be encoded; FloatingPointError where the loss is not finite.
+    """
+    if isinstance(recipe, str) and recipe not in TOKEN_RECIPES:
+        known = " or ".join(map(repr, TOKEN_RECIPES))
+        raise ValueError(f"There is no recipe '{recipe}': say {known}, or give a TokenRecipe.")
+    recipe = replace(TOKEN_RECIPES[recipe] if isinstance(recipe, str) else recipe, **changes)
+    traces, masks, places = _pairs(traces, masks, image)
+    check_trace, check_mask, check_place = (*held_out, 0)[:3] if held_out else (None, None, 0)
+    _require_one_model([*traces, check_trace] if held_out else traces)
+    states, name = _beginning(traces[0], init, word, recipe)
+
+    part = {"queries": queries, "blocks": blocks}
+    goals = [
+        Goal(trace, mask, recipe, image=place, **part)
+        for trace, mask, place in zip(traces, masks, places, strict=True)
+    ]
+    check = Goal(check_trace, as_mask(check_mask), recipe, image=check_place, **part) if held_out else None
+    search = _Search(states.to(goals[0].device), goals, check, recipe, patience, watch)
+    search.run()
+    settings = {key: value for key, value in asdict(recipe).items() if value is not None}
+    settings |= {"images": len(goals), "held out": check is not None}
+    start, class_ = search.best.cpu()
+    marks = fingerprint(traces[0].key_weights)
+    return Token(name, class_, start, traces[0].model, marks, tuple(search.losses), settings)
+
+
+class _Search:
+    """One optimisation: the best pair of vectors so far, and every loss on the way to it."""
+
+    def __init__(
+        self,
+        states: Tensor,
+        goals: Sequence[Goal],
+        check: Goal | None,
+        recipe: TokenRecipe,
+        patience: int,
+        watch: Watcher | None,
+    ) -> None:
+        self.states = states.clone().requires_grad_(True)  # (2, dim)
+        self.goals, self.check, self.recipe = goals, check, recipe
+        self.patience, self.watch = patience, watch
+        self.begin = (states[1] - states[0]).detach()
+        self.best, self.smallest, self.since = states.detach().clone(), math.inf, 0
+        self.losses: list[float] = []
+
+    def run(self) -> None:
+        recipe, rounds = self.recipe, self.recipe.evaluations
+        if recipe.optimizer == "lbfgs":
+            optimizer = torch.optim.LBFGS(
+                [self.states],
+                lr=recipe.learning_rate,
+                max_iter=recipe.evaluations,
+                max_eval=recipe.evaluations,
+                history_size=20,
+                line_search_fn="strong_wolfe",
+            )
+            rounds = 1
+        else:
+            kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.SGD
+            optimizer = kind([self.states], lr=recipe.learning_rate)
+        schedule = torch.optim.lr_scheduler.StepLR(optimizer, recipe.step_size, recipe.gamma)
+
+        def evaluate() -> Tensor:
+            optimizer.zero_grad()
+            loss = self.loss()
+            loss.backward()
+            return loss.detach()
+
+        try:
+            # A caller's torch.no_grad would leave nothing to follow downhill.
+            with torch.inference_mode(False), torch.enable_grad():
+                for _ in range(rounds):
+                    optimizer.step(evaluate)
+                    schedule.step()
+        except _Enough:
+            pass
+
+    def loss(self) -> Tensor:
+        if len(self.losses) >= self.recipe.evaluations:  # a line search may ask for a few more
+            raise _Enough
+        fit = sum(goal.loss(self.states).to(self.states) for goal in self.goals) / len(self.goals)
+        moved = (self.states[1] - self.states[0] - self.begin).square().sum()
+        loss = fit + self.recipe.proximity * moved / self.begin.square().sum()
+        value = loss.item()
+        if not math.isfinite(value):
+            raise FloatingPointError(
+                f"The loss is {value} in evaluation {len(self.losses)}: either the queries are not finite (is "
+                "the image black? record with dtype=torch.float32), or the learning rate is too high."
+            )
+        self.losses.append(value)
+        self.keep(value)
+        if self.watch is not None:
+            self.watch(len(self.losses) - 1, self.states.detach().clone(), value)
+        return loss
+
+    def keep(self, value: float) -> None:
+        """Remember the best pair; end when the held-out image has been getting worse for long."""
+        if self.check is not None:
+            with torch.no_grad():
+                value = self.check.loss(self.states).item()
+        self.since += 1
+        if value < self.smallest:
+            self.best, self.smallest, self.since = self.states.detach().clone(), value, 0
+        elif self.check is not None and self.since >= self.patience:
+            raise _Enough
+
+
+class _Enough(Exception):
+    """The search is over; raised from inside an optimiser's line search."""
+
+
+def _pairs(traces, masks, image) -> tuple[list[Trace], list[Tensor], list[int]]:
+    one = isinstance(traces, Trace)
+    traces, masks = ([traces], [masks]) if one else (list(traces), list(masks))
+    places = [image] * len(traces) if isinstance(image, int) else list(image)
+    if not traces or not len(traces) == len(masks) == len(places):
+        raise ValueError(
+            f"Each trace needs a mask: there are {len(traces)} traces, {len(masks)} masks and {len(places)} "
+            "image numbers."
+        )
+    return traces, [as_mask(mask) for mask in masks], places
+
+
+def _require_one_model(traces: Sequence[Trace]) -> None:
+    first = fingerprint(traces[0].key_weights)
+    if not all(alike(first, fingerprint(trace.key_weights)) for trace in traces[1:]):
+        raise ValueError("These traces are of different models: optimise one token for each model.")
+
+
+def _beginning(trace: Trace, init, word: str | None, recipe: TokenRecipe) -> tuple[Tensor, str]:
+    """The pair of vectors (2, dim) to begin with, and the token's word."""
+    if isinstance(init, str):
+        text = trace.text_of(f"a photograph of {with_article(init)}")
+        place = text.find(init)[-1]
+        state = text.states[place].mean(dim=0) if recipe.subtokens == "mean" else text.states[place[-1]]
+        return torch.stack([text.states[0], state]).float(), word or init
+    text = trace.text_of(init)
+    if text.states.shape[0] != 2:
+        raise ValueError(
+            f"Begin with a word, a Token or states (2, dim), start and class, not of shape "
+            f"{tuple(text.states.shape)}."
+        )
+    return text.states.float(), word or (init.word if isinstance(init, Token) else "token")
