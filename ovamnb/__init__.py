@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from .recorder import record
     from .refine import binarize, complete, resize, weigh
     from .segmentation import segment
-    from .tokens import Token, load_tokens, save_tokens
+    from .storage import load_tokens, save_tokens
+    from .tokens import Token
     from .trace import Trace
 
 _HOME = {
@@ -42,7 +43,7 @@ _HOME = {
     "dense_crf": "crf",
     "load_mask": "masks",
     "load_pipeline": "pipelines",
-    "load_tokens": "tokens",
+    "load_tokens": "storage",
     "optimize_token": "optimize",
     "overlay": "plot",
     "polygon_mask": "masks",
@@ -50,7 +51,7 @@ _HOME = {
     "record_image": "images",
     "resize": "refine",
     "save_mask": "masks",
-    "save_tokens": "tokens",
+    "save_tokens": "storage",
     "segment": "segmentation",
     "setup_notebook": "notebook",
     "show": "plot",

@@ -1,12 +1,14 @@
-"""One annotated image, and how far a token's map is from its mask: the mathematics of token optimisation.
+"""One annotated image, and how far a class vector's map is from its mask: the mathematics of token
+optimisation.
 
-With a start and a class token alone, the softmax over tokens is a sigmoid of one difference,
+Among all tokens of a text, the softmax gives a class what a sigmoid gives to one difference,
 
-    softmax(q·k_start, q·k_class)_class = σ(q·(k_class − k_start)),
+    softmax(s_1, …, s_n, s_class)_class = σ(s_class − log Σ_j exp s_j),        s_j = scale · q·k_j,
 
-so that the map depends on one vector, x_class − x_start, and costs one product per block. The sum over blocks
-is linear in their maps, and so is resizing them: a loss may live on the maps' own grid, against a mask whose
-pixels are averaged over each cell. (Token optimisation: OVAM, CVPR 2024, arXiv 2403.14291.)
+and the background, Σ_j, does not depend on the class vector: it is computed once. Against a start token alone
+this is σ(scale · q·(k_class − k_start)), so that only the difference of both vectors counts. The sum over
+blocks is linear in their maps, and so is resizing them: a loss may live on the maps' own grid, against a mask
+whose pixels are averaged over each cell. (Token optimisation: OVAM, CVPR 2024, arXiv 2403.14291.)
 """
 
 from __future__ import annotations
@@ -27,14 +29,15 @@ from .trace import Trace
 class Goal:
     """One annotated image: its recorded queries, ready for fast maps, and the mask to reach.
 
-    goal = Goal(trace, mask, TokenRecipe())
-    goal.loss(states)                           # states (2, dim), start and class → ()
+    goal = Goal(trace, mask, background, TokenRecipe())     # background (token, dim)
+    goal.loss(vector)                                       # class vector (dim,) → ()
     """
 
     def __init__(
         self,
         trace: Trace,
         mask: Tensor,
+        background: Tensor,
         recipe: TokenRecipe,
         *,
         image: int = 0,
@@ -44,12 +47,15 @@ class Goal:
         names, half, row = trace.select(blocks=blocks, queries=queries, image=image)
         steps = evenly(len(trace.steps), recipe.steps)
         self.recipe, self.maximum = recipe, 0
-        self.by_grid: dict[Grid, list[tuple[Tensor, Tensor, float]]] = {}
+        self.by_grid: dict[Grid, list[tuple[Tensor, Tensor, Tensor]]] = {}
         for name in names:
             block, weight = trace.blocks[name], trace.key_weights[name]
             query = trace.queries[half][name][steps, row].float()  # (step, h·w, head·dim)
-            query = query.unflatten(-1, (block.heads, -1)).transpose(1, 2).contiguous()  # head before h·w
-            self.by_grid.setdefault(block.grid, []).append((query, weight[:-1].float(), block.scale))
+            # Head before h·w, and the scale taken in: one batched product is all that an evaluation needs.
+            query = block.scale * query.unflatten(-1, (block.heads, -1)).transpose(1, 2).contiguous()
+            weight = weight[:-1].float()  # no bias: keys of class and background share it
+            rivals = scores(query, background.to(weight) @ weight).logsumexp(dim=-1)  # (step, head, h·w)
+            self.by_grid.setdefault(block.grid, []).append((query, weight, rivals))
             self.maximum += len(steps) * block.heads
         self.device = query.device
         grid = max(self.by_grid, key=math.prod)
@@ -58,34 +64,36 @@ class Goal:
         # On the maps' own grid each cell's goal is the share of the mask in it.
         self.target = F.adaptive_avg_pool2d(mask.float()[None], self.size)[0].to(self.device)
 
-    def class_map(self, difference: Tensor) -> Tensor:
-        """Σ_l resize( Σ_h Σ_t σ(scale · q·W_K(x_class − x_start)) ): `difference` (dim,) → (h, w), at most
+    def class_map(self, vector: Tensor) -> Tensor:
+        """Σ_l resize( Σ_h Σ_t σ(scale · q·W_K x − log Σ_j exp s_j) ): `vector` x (dim,) → (h, w), at most
         `maximum`.
 
         Maps of one grid are summed before they are resized, once for each grid.
         """
         total = torch.zeros(self.size, device=self.device)
         for grid, parts in self.by_grid.items():
-            flat = sum(sigmoid_map(query, difference @ weight, scale) for query, weight, scale in parts)
+            flat = sum(
+                (scores(query, (vector @ weight)[None]).squeeze(-1) - rivals).sigmoid().sum(dim=(0, 1))
+                for query, weight, rivals in parts
+            )
             total = total + resize(flat.unflatten(0, grid), self.size)
         return total
 
-    def loss(self, states: Tensor) -> Tensor:
-        """The recipe's loss of a pair of vectors: `states` (2, dim), start and class → ()."""
-        heat = self.class_map(states[1] - states[0])
-        return LOSSES[self.recipe.loss](normalised(heat, self.maximum, self.recipe.normalise), self.target)
+    def loss(self, vector: Tensor) -> Tensor:
+        """The recipe's loss of a class vector (dim,) → ()."""
+        pair = normalised(self.class_map(vector), self.maximum, self.recipe.normalise)
+        return LOSSES[self.recipe.loss](pair, self.target)
 
 
-def sigmoid_map(query: Tensor, key_difference: Tensor, scale: float) -> Tensor:
-    """Σ over steps and heads of σ(scale · q·(k_class − k_start)): `query` (step, head, h·w, dim),
-    `key_difference` (head·dim,) → (h·w,)."""
-    key = key_difference.unflatten(0, (query.shape[1], -1)).unsqueeze(-1)  # (head, dim, 1)
-    return (scale * (query @ key)).sigmoid().sum(dim=(0, 1)).squeeze(-1)
+def scores(query: Tensor, key: Tensor) -> Tensor:
+    """q·k by heads: `query` (step, head, h·w, dim), `key` (token, head·dim) → (step, head, h·w, token)."""
+    key = key.unflatten(-1, (query.shape[1], -1))  # (token, head, dim)
+    return query @ key.permute(1, 2, 0)
 
 
 def normalised(heat: Tensor, maximum: float, how: str) -> Tensor:
-    """The maps of start and class, (2, h, w) in 0 to 1, from the class map (h, w) alone, since together they
-    are `maximum` at every pixel.
+    """The maps of background and class, (2, h, w) in 0 to 1, from the class map (h, w) alone, since together
+    they are `maximum` at every pixel.
 
     "maximum" divides by that: the number of blocks × heads × steps. "minmax" scales from the smallest to the
     largest value of both.
@@ -103,9 +111,10 @@ def binary_cross_entropy(pair: Tensor, target: Tensor) -> Tensor:
 
 
 def two_channel_cross_entropy(pair: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy of softmax(`pair`) over start and class, as the published code has it: `pair` (2, h, w).
+    """Cross-entropy of softmax(`pair`) over background and class, as the published code has it.
 
-    Its logits lie in 0 to 1, so that it never falls below log(1 + 1/e) = 0.313, however good the maps.
+    The logits, `pair` (2, h, w), lie in 0 to 1, so that it never falls below log(1 + 1/e) = 0.313, however
+    good the maps.
     """
     return F.cross_entropy(pair[None], torch.stack([1 - target, target])[None])
 

@@ -18,7 +18,7 @@ from .tokens import Token, alike, fingerprint
 from .trace import Trace
 
 Watcher = Callable[[int, Tensor, float], object]
-"""(number of the evaluation, states (2, dim), loss): called at each evaluation of the loss."""
+"""(number of the evaluation, class vector (dim,), loss): called at each evaluation of the loss."""
 
 
 def optimize_token(
@@ -45,14 +45,15 @@ def optimize_token(
 
     `traces`, `masks`: one of each or a list of each; a mask is anything that `ovamnb.masks.as_mask` takes, of
         the image's proportions. `image`: which image of each trace.
-    `init`: where to begin: a word (its states in "a photograph of a …"), a `Token`, or states (2, dim).
+    `init`: where to begin: a word (its state in "a photograph of a …"), a `Token`, or states (token, dim),
+        the background's and the class's last.
         `word`: the token's name, where it is not `init`'s.
     `recipe`: "fast", "paper" or a `TokenRecipe`; `changes` are fields of it, such as proximity=0.3.
     `queries`, `blocks`: as for `Trace.maps`.
     `held_out`: a further (trace, mask) or (trace, mask, image): the token is then the one with the smallest
         loss on it, and the work ends when that has not improved for `patience` evaluations. Without it, the
         smallest loss on the masks counts.
-    `watch` is called at each evaluation with its number, the states (2, dim) and the loss.
+    `watch` is called at each evaluation with its number, the class vector (dim,) and the loss.
 
     Raises ValueError for masks that are empty, full, not binary or not of the image's proportions, for traces
     of different models and for words that cannot be encoded; FloatingPointError where the loss is not finite.
@@ -64,47 +65,55 @@ def optimize_token(
     traces, masks, places = _pairs(traces, masks, image)
     check_trace, check_mask, check_place = (*held_out, 0)[:3] if held_out else (None, None, 0)
     _require_one_model([*traces, check_trace] if held_out else traces)
-    states, name = _beginning(traces[0], init, word, recipe)
+    begin = _beginning(traces[0], init, word, recipe)
 
-    part = {"queries": queries, "blocks": blocks}
-    goals = [
-        Goal(trace, mask, recipe, image=place, **part)
-        for trace, mask, place in zip(traces, masks, places, strict=True)
-    ]
-    check = Goal(check_trace, as_mask(check_mask), recipe, image=check_place, **part) if held_out else None
-    search = _Search(states.to(goals[0].device), goals, check, recipe, patience, watch)
+    def goal(trace: Trace, mask: Tensor, place: int) -> Goal:
+        background = begin.background
+        return Goal(trace, mask, background, recipe, image=place, queries=queries, blocks=blocks)
+
+    goals = [goal(*pair) for pair in zip(traces, masks, places, strict=True)]
+    check = goal(check_trace, as_mask(check_mask), check_place) if held_out else None
+    search = _Search(begin, goals, check, recipe, patience, watch)
     search.run()
     settings = {key: value for key, value in asdict(recipe).items() if value is not None}
     settings |= {"images": len(goals), "held out": check is not None}
-    start, class_ = search.best.cpu()
     marks = fingerprint(traces[0].key_weights)
-    return Token(name, class_, start, traces[0].model, marks, tuple(search.losses), settings)
+    model = traces[0].model
+    return replace(
+        begin,
+        class_=search.best.cpu(),
+        model=model,
+        fingerprint=marks,
+        losses=search.losses,
+        settings=settings,
+    )
 
 
 class _Search:
-    """One optimisation: the best pair of vectors so far, and every loss on the way to it."""
+    """One optimisation: the best class vector so far, and every loss on the way to it."""
 
     def __init__(
         self,
-        states: Tensor,
+        begin: Token,
         goals: Sequence[Goal],
         check: Goal | None,
         recipe: TokenRecipe,
         patience: int,
         watch: Watcher | None,
     ) -> None:
-        self.states = states.clone().requires_grad_(True)  # (2, dim)
+        self.begin = begin.class_.to(goals[0].device)
+        self.range = (begin.class_ - begin.start).square().sum().item()
+        self.vector = self.begin.clone().requires_grad_(True)  # (dim,)
         self.goals, self.check, self.recipe = goals, check, recipe
         self.patience, self.watch = patience, watch
-        self.begin = (states[1] - states[0]).detach()
-        self.best, self.smallest, self.since = states.detach().clone(), math.inf, 0
+        self.best, self.smallest, self.since = self.begin, math.inf, 0
         self.losses: list[float] = []
 
     def run(self) -> None:
         recipe, rounds = self.recipe, self.recipe.evaluations
         if recipe.optimizer == "lbfgs":
             optimizer = torch.optim.LBFGS(
-                [self.states],
+                [self.vector],
                 lr=recipe.learning_rate,
                 max_iter=recipe.evaluations,
                 max_eval=recipe.evaluations,
@@ -114,7 +123,7 @@ class _Search:
             rounds = 1
         else:
             kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.SGD
-            optimizer = kind([self.states], lr=recipe.learning_rate)
+            optimizer = kind([self.vector], lr=recipe.learning_rate)
         schedule = torch.optim.lr_scheduler.StepLR(optimizer, recipe.step_size, recipe.gamma)
 
         def evaluate() -> Tensor:
@@ -135,29 +144,29 @@ class _Search:
     def loss(self) -> Tensor:
         if len(self.losses) >= self.recipe.evaluations:  # a line search may ask for a few more
             raise _Enough
-        fit = sum(goal.loss(self.states).to(self.states) for goal in self.goals) / len(self.goals)
-        moved = (self.states[1] - self.states[0] - self.begin).square().sum()
-        loss = fit + self.recipe.proximity * moved / self.begin.square().sum()
+        fit = sum(goal.loss(self.vector.to(goal.device)).to(self.begin) for goal in self.goals)
+        moved = (self.vector - self.begin).square().sum() / self.range
+        loss = fit / len(self.goals) + self.recipe.proximity * moved
         value = loss.item()
         if not math.isfinite(value):
             raise FloatingPointError(
-                f"The loss is {value} in evaluation {len(self.losses)}: either the queries are not finite (is "
-                "the image black? record with dtype=torch.float32), or the learning rate is too high."
+                f"The loss is {value} in evaluation {len(self.losses)}: either the queries are not finite "
+                "(is the image black? record with dtype=torch.float32), or the learning rate is too high."
             )
         self.losses.append(value)
         self.keep(value)
         if self.watch is not None:
-            self.watch(len(self.losses) - 1, self.states.detach().clone(), value)
+            self.watch(len(self.losses) - 1, self.vector.detach().clone(), value)
         return loss
 
     def keep(self, value: float) -> None:
-        """Remember the best pair; end when the held-out image has been getting worse for long."""
+        """Remember the best vector; end when the held-out image has been getting worse for long."""
         if self.check is not None:
             with torch.no_grad():
-                value = self.check.loss(self.states).item()
+                value = self.check.loss(self.vector.to(self.check.device)).item()
         self.since += 1
         if value < self.smallest:
-            self.best, self.smallest, self.since = self.states.detach().clone(), value, 0
+            self.best, self.smallest, self.since = self.vector.detach().clone(), value, 0
         elif self.check is not None and self.since >= self.patience:
             raise _Enough
 
@@ -184,17 +193,21 @@ def _require_one_model(traces: Sequence[Trace]) -> None:
         raise ValueError("These traces are of different models: optimise one token for each model.")
 
 
-def _beginning(trace: Trace, init, word: str | None, recipe: TokenRecipe) -> tuple[Tensor, str]:
-    """The pair of vectors (2, dim) to begin with, and the token's word."""
+def _beginning(trace: Trace, init, word: str | None, recipe: TokenRecipe) -> Token:
+    """The token to begin with: a word in its text, or what was given."""
+    if isinstance(init, Token):
+        text = trace.text_of(init)
+        return Token(word or init.word, text.states[-1].float(), text.states[:-1].float())
     if isinstance(init, str):
         text = trace.text_of(f"a photograph of {with_article(init)}")
         place = text.find(init)[-1]
         state = text.states[place].mean(dim=0) if recipe.subtokens == "mean" else text.states[place[-1]]
-        return torch.stack([text.states[0], state]).float(), word or init
-    text = trace.text_of(init)
-    if text.states.shape[0] != 2:
+        others = [i for i in range(len(text.states)) if i not in place]
+        background = text.states[:1] if recipe.background == "start" else text.states[others]
+        return Token(word or init, state.float(), background.float())
+    states = trace.text_of(init).states.float()
+    if len(states) < 2:
         raise ValueError(
-            f"Begin with a word, a Token or states (2, dim), start and class, not of shape "
-            f"{tuple(text.states.shape)}."
+            "Begin with a word, a Token, or states (token, dim): background, and the class last."
         )
-    return text.states.float(), word or (init.word if isinstance(init, Token) else "token")
+    return Token(word or "token", states[-1], states[:-1])

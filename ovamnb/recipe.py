@@ -54,23 +54,26 @@ class Recipe:
 class TokenRecipe:
     """How a token is optimised. The defaults are the fast way, `TOKEN_RECIPES["paper"]` is OVAM's.
 
-    `loss`: "bce", binary cross-entropy of the class map; or "two-channel", cross-entropy of the maps of start
-    and class taken as logits, which is what the published code minimises. `normalise`: "maximum" divides by
-    the most a map can reach (heads × steps, summed over blocks); "minmax" scales both maps together to 0…1.
+    `background`: what the class competes with in the softmax: the "start" token alone, as in the paper, or
+    the other words of the "text" it began in, "a photograph of a cat", which stay as they are. `loss`: "bce",
+    binary cross-entropy of the class map; or "two-channel", cross-entropy of the maps of class and background
+    taken as logits, which is what the published code minimises. `normalise`: "maximum" divides by the most a
+    map can reach (heads × steps, summed over blocks); "minmax" scales both maps together to 0…1.
     `at`: meet the mask on the "map"'s grid or at the "image"'s size. `steps`: how many of the recorded steps
     count, evenly spaced; None takes all. `optimizer`: "lbfgs" (quasi-Newton, with a line search), "adam" or
     "sgd"; the `learning_rate` is multiplied by `gamma` every `step_size`. `evaluations` of the loss, at most.
-    `proximity`: weight of ‖d − d₀‖² / ‖d₀‖², d the difference of the two vectors and d₀ where it began: one
+    `proximity`: weight of ‖x − x₀‖² / ‖x₀ − x_start‖², x the class vector and x₀ the word it began as: one
     image says little, and what it does not say the word knows. `subtokens`: begin at the "mean" of a word's
     sub-tokens or at its "last".
     """
 
+    background: str = "text"
     loss: str = "bce"
     normalise: str = "maximum"
     at: str = "map"
     steps: int | None = 4
     optimizer: str = "lbfgs"
-    evaluations: int = 30
+    evaluations: int = 25
     learning_rate: float = 1.0
     step_size: int = 120
     gamma: float = 0.7
@@ -87,6 +90,7 @@ class TokenRecipe:
 
 
 _CHOICES = {
+    "background": ("text", "start"),
     "loss": ("bce", "two-channel"),
     "normalise": ("maximum", "minmax"),
     "at": ("map", "image"),
@@ -96,13 +100,14 @@ _CHOICES = {
 TOKEN_RECIPES = {
     "fast": TokenRecipe(),
     "paper": TokenRecipe(
+        background="start",
         loss="two-channel",
         normalise="minmax",
         at="image",
         steps=None,
         optimizer="sgd",
         evaluations=800,
-        learning_rate=100.0,
+        learning_rate=200.0,  # 100 for each of two vectors, which move apart by the same steps
         proximity=0.0,
         subtokens="last",
     ),

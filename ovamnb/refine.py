@@ -46,6 +46,12 @@ def resize(heat: Tensor, image_or_size) -> Tensor:
     )
 
 
+def minmax(heat: Tensor) -> Tensor:
+    """Each map of (..., h, w) scaled to 0…1 by itself; a constant map becomes 0."""
+    low, high = heat.amin(dim=(-2, -1), keepdim=True), heat.amax(dim=(-2, -1), keepdim=True)
+    return (heat - low) / (high - low).clamp(min=1e-12)
+
+
 def weigh(heat: Tensor, affinity: Tensor, *, floor: float = 0.85) -> Tensor:
     """M = heat · s, s = the attention that each pixel receives, scaled into [floor, 1].
 
@@ -63,8 +69,7 @@ def weigh(heat: Tensor, affinity: Tensor, *, floor: float = 0.85) -> Tensor:
     heat = _as_heat(heat)
     grid = _grid_of(affinity, heat)
     received = affinity.float().sum(dim=0).unflatten(-1, grid).to(heat)
-    low, high = received.min(), received.max()
-    weight = floor + (1 - floor) * (received - low) / (high - low).clamp(min=1e-12)
+    weight = floor + (1 - floor) * minmax(received)
     return heat * resize(weight, heat)
 
 

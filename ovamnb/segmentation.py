@@ -15,8 +15,9 @@ from torch import Tensor
 from .crf import dense_crf, load_crf
 from .images import as_rgb, encode_image, encode_prompts, finest_grid, noised, observe, prepare
 from .recipe import Recipe
-from .refine import complete, resize
+from .refine import complete, minmax, resize
 from .text import TextEncoder, with_article
+from .tokens import Token
 from .trace import Trace
 
 Filter = Callable[[object, Sequence[str]], Sequence[str]]
@@ -55,7 +56,7 @@ class Segmentation:
 def segment(
     pipe,
     image,
-    classes: Sequence[str],
+    classes: Sequence[str | Token],
     *,
     caption: str | Captioner = "",
     keep: Filter | None = None,
@@ -76,6 +77,8 @@ def segment(
     M_c = A_self · Σ_r w_r minmax(A_r[c]). Each M_c is scaled to 0…1, and the highest wins each pixel, or the
     background where none exceeds its score. (DiffSegmenter, TIP 2025, arXiv 2309.02773.)
 
+    A class may be a `Token` (`ov.optimize_token`): its vector stands in the text where its word does.
+
     `keep` drops classes that the image does not show (`ovamnb.filters`): a class that is asked for takes its
     share of the image whether it is there or not. `recipe`: None takes `Recipe.of(pipe)`; `changes` are
     fields of it, such as background=0.4. `crf`: a dense CRF moves the borders to the image's own edges (see
@@ -88,7 +91,7 @@ def segment(
     if crf:
         load_crf()
     recipe = replace(recipe or Recipe.of(pipe), **changes)
-    classes = _checked(pipe, classes)
+    classes, tokens = _checked(pipe, classes)
     image = as_rgb(image)
     h, w = image.height, image.width
     if keep is not None:
@@ -109,14 +112,14 @@ def segment(
     maps: list[Tensor] = []
     while groups:
         try:
-            maps += class_maps(pipe, latents, groups[:batch], told, recipe, seed)
+            maps += class_maps(pipe, latents, groups[:batch], told, recipe, seed, tokens)
             groups = groups[batch:]
         except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU's has no name of its own
             if "memory" not in str(error) or min(batch, len(groups)) == 1:
                 raise
             batch = min(batch, len(groups)) // 2
             warnings.warn(f"Not enough memory: {batch} classes at once from here on.", stacklevel=2)
-    scores = resize(torch.stack([minmax(heat) for heat in maps]), (h, w))
+    scores = resize(minmax(torch.stack(maps)), (h, w))
     if crf:
         chances = with_edges(scores, image, recipe.crf_background, recipe.crf_sharpness)
         return Segmentation(chances.argmax(dim=0), chances[1:], classes, recipe.crf_background)
@@ -130,9 +133,10 @@ def class_maps(
     told: Callable[[tuple[str, ...]], str],
     recipe: Recipe,
     seed: int,
+    learned: Mapping[str, Token],
 ) -> list[Tensor]:
     """M_c (h, w) for every class of every group, in order; the classes of a group share one text, `told`,
-    and one row of the UNet's batch."""
+    and one row of the UNet's batch. `learned`: the tokens among them, by their words."""
     encoder = TextEncoder.of(pipe)
     prompts, places = [], []
     for group in groups:
@@ -141,7 +145,10 @@ def class_maps(
         places.append([list(text.find(name)[0]) for name in group])
     states, extra = encode_prompts(pipe, prompts, latents)
     empty = encode_prompts(pipe, "", latents)[0][0]
-    for row, tokens in enumerate(places):
+    for row, (group, tokens) in enumerate(zip(groups, places, strict=True)):
+        for name, place in zip(group, tokens, strict=True):
+            if name in learned:
+                states[row, place] = learned[name].anchored(states[row, 0]).to(states)
         states[row] = emphasised(states[row], empty, list(chain.from_iterable(tokens)), recipe.emphasis)
 
     finest = finest_grid(pipe, latents)
@@ -156,6 +163,9 @@ def class_maps(
         device=latents.device,
         dtype=torch.float32,
     )
+    for name in chain.from_iterable(groups):
+        if name in learned:
+            learned[name].require_model(trace.key_weights)
     found = []
     for row, tokens in enumerate(places):
         affinity = trace.self_attention(finest, image=row)
@@ -190,12 +200,6 @@ def fuse(heats: Mapping[int, Tensor], weights: Mapping[int, float]) -> Tensor:
     return sum(weights.get(times, 0.0) * minmax(resize(heat, grid)) for times, heat in heats.items())
 
 
-def minmax(heat: Tensor) -> Tensor:
-    """(h, w) scaled to 0…1; a constant map becomes 0."""
-    low, high = heat.min(), heat.max()
-    return (heat - low) / (high - low).clamp(min=1e-12)
-
-
 def labels_of(scores: Tensor, background: float) -> Tensor:
     """`scores` (class, h, w) → (h, w) int64: 0 where none exceeds `background`, else the highest's number."""
     best, label = scores.max(dim=0)
@@ -209,10 +213,13 @@ def with_edges(scores: Tensor, image, background: float, sharpness: float) -> Te
     return dense_crf((sharpness * rivals).softmax(dim=0), image)
 
 
-def _checked(pipe, classes: Sequence[str]) -> tuple[str, ...]:
-    """The class names, each of which the text encoder can read; no UNet has run yet."""
+def _checked(pipe, classes: Sequence[str | Token]) -> tuple[tuple[str, ...], dict[str, Token]]:
+    """The class names, each of which the text encoder can read, and the tokens among them; no UNet has run
+    yet."""
     if isinstance(classes, str):
         raise ValueError(f"Classes are a list of words, such as [{classes!r}], not one string.")
+    tokens = {entry.word: entry for entry in classes if isinstance(entry, Token)}
+    classes = [entry.word if isinstance(entry, Token) else entry for entry in classes]
     names = tuple(name.strip() if isinstance(name, str) else "" for name in classes)
     if not names or not all(names):
         raise ValueError("There is no class to look for: give at least one word, and no empty ones.")
@@ -220,8 +227,12 @@ def _checked(pipe, classes: Sequence[str]) -> tuple[str, ...]:
         raise ValueError(f"Named twice among the classes: {', '.join(twice)}.")
     encoder = TextEncoder.of(pipe)
     for name in names:
-        encoder.encode(name)
-    return names
+        dim = encoder.encode(name).states.shape[1]
+        if name in tokens and len(tokens[name].class_) != dim:
+            raise ValueError(
+                f"{tokens[name]} was made for another model: this one's text states have dim {dim}."
+            )
+    return names, tokens
 
 
 def _that_fit(

@@ -100,8 +100,10 @@ class TextEncoder:
         encoders = (part for name, part in self.parts.items() if name.startswith("text_encoder"))
         return sum(w.numel() * w.element_size() for part in encoders for w in part.parameters())
 
-    def encode(self, text: str | Sequence[str]) -> Text:
+    def encode(self, text: str | Sequence[str], *, padded: bool = False) -> Text:
         """Embed a text; a list of words or phrases is one text, its entries joined by spaces.
+
+        `padded` keeps the padding that the UNet sees behind the end token, as DAAM does.
 
         Raises ValueError for an empty text, a word that the tokenizer does not know, and a text longer
         than the encoder takes.
@@ -134,10 +136,13 @@ class TextEncoder:
                 device=self.pipe._execution_device,
                 num_images_per_prompt=1,
                 do_classifier_free_guidance=False,
-            )[0][0, : len(ids)]
+            )[0][0]
         special = tokenizers[0].convert_ids_to_tokens(ids)
         names = (source[start:end] or special[i] for i, (start, end) in enumerate(spans))
-        return Text(states, tuple(names), source, spans, words)
+        if not padded:
+            return Text(states[: len(ids)], tuple(names), source, spans, words)
+        rest = len(states) - len(ids)
+        return Text(states, (*names, *["padding"] * rest), source, spans + ((0, 0),) * rest, words)
 
     def pack(self) -> dict[str, Tensor]:
         """All files of the text side as bytes: {relative path: uint8 (byte,)}."""

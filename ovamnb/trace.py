@@ -65,6 +65,29 @@ class Trace:
         Raises ValueError for anything that was not recorded, naming what was, and for a text that
         cannot be encoded.
         """
+        values, text, count = self.block_maps(
+            text, image=image, queries=queries, blocks=blocks, steps=steps, softmax=softmax
+        )
+        total = combine(values)
+        if not total.isfinite().all():
+            raise ValueError(
+                "The maps are not finite: either the image itself failed (is it black?), or its queries "
+                "exceed half precision, so record with dtype=torch.float32."
+            )
+        return AttentionMaps(total, text, count)
+
+    def block_maps(
+        self,
+        text: str | Sequence[str] | Tensor | Token | Sequence[Token],
+        *,
+        image: int = 0,
+        queries: str | None = None,
+        blocks: Blocks | None = None,
+        steps: int | Iterable[int] | None = None,
+        softmax: bool = True,
+    ) -> tuple[list[Tensor], Text, int]:
+        """What `maps` sums: one (token, h, w) for each block on its own grid; the text; heads × steps, summed
+        over blocks."""
         names, half, image = self.select(blocks=blocks, queries=queries, image=image)
         rows = self._rows(steps)
         text = self.text_of(text)
@@ -77,13 +100,7 @@ class Trace:
                 block_map(query, key, heads=block.heads, scale=block.scale, grid=block.grid, softmax=softmax)
             )
             count += len(query) * block.heads
-        total = combine(values)
-        if not total.isfinite().all():
-            raise ValueError(
-                "The maps are not finite: either the image itself failed (is it black?), or its queries "
-                "exceed half precision, so record with dtype=torch.float32."
-            )
-        return AttentionMaps(total, text, count)
+        return values, text, count
 
     def self_attention(self, resolution: int | Grid, *, image: int = 0) -> Tensor:
         """Self-attention on one grid, averaged over heads, layers and steps: (h·w, h·w), rows sum to 1.
@@ -230,6 +247,5 @@ class Trace:
             raise TypeError("A text is made of words or of optimised tokens, not of both.")
         for token in tokens:
             token.require_model(self.key_weights)
-        bare = all(token.start is None for token in tokens)
-        encoder = self.text_encoder if bare else None
+        encoder = self.text_encoder if tokens[0].background is None else None
         return as_text(tokens, encoder.encode(tokens[0].word).states[0] if encoder else None)

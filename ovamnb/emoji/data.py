@@ -12,9 +12,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from .scenes import Scene, scene
+from .sprites import CONCEPTS
 
 # One number per use: no use ever sees a scene of another. The order is part of the data; append only.
-STREAMS = ("vae", "unet", "classifier", "validation", "test", "clip", "oracle")
+STREAMS = ("vae", "unet", "classifier", "validation", "test", "clip", "oracle", "tokens")
 
 
 def stream_rng(seed: int, stream: str, index: int) -> np.random.Generator:
@@ -30,6 +31,20 @@ def stream(name: str, count: int, objects: int | None = None, seed: int = 0) -> 
         scene(stream_rng(seed, name, start + i), count=objects, plain=True) for i in itertools.count()
     )
     wanted = (picture for picture in all_scenes if objects in (None, len(picture.objects)))
+    return list(itertools.islice(wanted, count))
+
+
+def of_concept(name: str, concept: str, count: int, objects: int = 1, seed: int = 0) -> list[Scene]:
+    """`count` scenes of a stream that show `objects`, one of them this concept."""
+    start = 1_000_000 + 50_000 * (len(CONCEPTS) * objects + CONCEPTS.index(concept))
+    all_scenes = (
+        scene(stream_rng(seed, name, start + i), count=objects, plain=True) for i in itertools.count()
+    )
+    wanted = (
+        picture
+        for picture in all_scenes
+        if len(picture.objects) == objects and concept in [thing.concept for thing in picture.objects]
+    )
     return list(itertools.islice(wanted, count))
 
 

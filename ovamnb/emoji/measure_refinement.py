@@ -7,7 +7,7 @@ scenes says how far to trust it. Each row's threshold is chosen on other picture
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -19,8 +19,7 @@ from ..crf import dense_crf
 from ..images import record_image
 from ..recipe import Recipe
 from ..recorder import record
-from ..refine import complete, resize
-from ..segmentation import minmax
+from ..refine import complete, minmax, resize
 from ..text import with_article
 from ..trace import Trace
 from .classifier import Judge
@@ -89,15 +88,17 @@ def judge_miou(judge: Judge, count: int = 200) -> float:
     return iou.miou()
 
 
-def rows(choose_on: Iterator[Example], report_on: Iterator[Example]) -> dict[str, dict[str, float]]:
+def rows(
+    choose_on: Iterable[Example], report_on: Iterable[Example], thresholds: Sequence[float] = THRESHOLDS
+) -> dict[str, dict[str, float]]:
     """Row → its threshold, chosen on the first examples, and its mIoU on the second."""
 
-    def score(examples: Iterator[Example]) -> dict[str, dict[float, ConceptIoU]]:
+    def score(examples: Iterable[Example]) -> dict[str, dict[float, ConceptIoU]]:
         ious: dict[str, dict[float, ConceptIoU]] = {}
         for concept, maps, truth in examples:
             label = CONCEPTS.index(concept) + 1
             for row, heat in maps.items():
-                cuts = ious.setdefault(row, {threshold: ConceptIoU() for threshold in THRESHOLDS})
+                cuts = ious.setdefault(row, {threshold: ConceptIoU() for threshold in thresholds})
                 for threshold, iou in cuts.items():
                     iou.update((heat > threshold).int() * label, truth.int() * label)
         return ious

@@ -1,0 +1,185 @@
+"""What an optimised token is worth, beside the plain word: `python -m ovamnb.emoji.measure_tokens`.
+
+Five annotated scenes of every class make five tokens of it, each from one scene alone; they are asked about
+scenes they never saw, with other objects' neighbours, grounds, noise and captions, in four ways: OVAM, DAAM,
+Attn2Mask and DiffSegmenter. The mean and the spread over the five annotations are reported, not the best one.
+Each row's threshold is chosen on validation scenes and reported on test scenes, for words and tokens alike.
+Masks are exact, since the scenes are rendered. The figures go to `assets/tokens.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ..crf import dense_crf
+from ..images import record_image
+from ..methods import attn2mask, daam
+from ..optimize import optimize_token
+from ..pipelines import load_pipeline
+from ..refine import complete, minmax, resize
+from ..segmentation import segment
+from ..storage import BUNDLED_TOKENS, load_tokens
+from ..text import with_article
+from ..tokens import Token, average
+from ..trace import Trace
+from .data import of_concept
+from .measure_refinement import Example, rows
+from .scenes import Scene
+from .sprites import CONCEPTS
+
+FIGURES = BUNDLED_TOKENS.with_suffix(".json")
+TIMESTEPS = (50, 150, 300, 450)
+THRESHOLDS = tuple(round(0.2 + 0.05 * i, 2) for i in range(13))
+ANNOTATIONS = 5
+ASKED = ("word", "token", "average of five", "one from five", "shipped")
+"""The plain word; a token of each annotation; the mean of those five; one token from all five at once; the
+token that comes with this package."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A scene of a concept, and the recording of the model's look at it."""
+
+    concept: str
+    picture: Scene
+    trace: Trace
+
+    @property
+    def truth(self) -> Tensor:
+        """(h, w) bool"""
+        return torch.from_numpy(self.picture.mask(self.concept))
+
+
+def look(pipe, stream: str, count: int, objects: int = 1) -> list[Seen]:
+    """`count` scenes of every concept, recorded at TIMESTEPS while the model reads their captions."""
+    side = pipe.unet.config.sample_size
+    return [
+        Seen(
+            concept,
+            picture,
+            record_image(
+                pipe,
+                Image.fromarray(picture.image),
+                picture.caption,
+                timesteps=TIMESTEPS,
+                self_attention=(side,),
+            ),
+        )
+        for concept in tqdm(CONCEPTS, desc=f"{stream} scenes, {objects} object(s)")
+        for picture in of_concept(stream, concept, count, objects)
+    ]
+
+
+def answers(pipe, seen: Seen, ask: str | Token, *, everything: bool) -> dict[str, Tensor]:
+    """Row → a map (h, w) in 0 to 1, of a word or a token; `everything`: not only OVAM's."""
+    trace, concept, image = seen.trace, seen.concept, seen.picture.image
+    text = ask if isinstance(ask, Token) else f"a photograph of {with_article(ask)}"
+    heat = trace.maps(text)[concept]
+    fine = complete(heat, trace.self_attention(max(heat.shape)))
+    found = {
+        "OVAM": minmax(resize(heat, image)),
+        "OVAM + completion": minmax(resize(fine, image)),
+    }
+    found["OVAM + completion + CRF"] = sharpened(found["OVAM + completion"], image)
+    if everything:
+        found["DAAM"] = minmax(resize(daam(trace, seen.picture.caption, ask), image))
+        scores = resize(attn2mask(trace, text, concept), image)
+        found["Attn2Mask"] = scores.argmax(dim=0).float()
+        found["DiffSegmenter"] = segment(pipe, image, [ask]).scores[0]
+    return found
+
+
+def sharpened(heat: Tensor, image: np.ndarray) -> Tensor:
+    """The chance of the class, (h, w), after a dense CRF that begins at `heat`."""
+    return dense_crf(torch.stack([1 - heat, heat]), image)[1]
+
+
+def ask_all(
+    pipe, scenes: Sequence[Seen], asked: dict[str, str | Token], everything: bool
+) -> Iterator[Example]:
+    """What `measure_refinement.rows` scores: every scene, asked for its concept by what stands for it."""
+    for seen in tqdm(scenes, desc="asking", leave=False):
+        yield seen.concept, answers(pipe, seen, asked[seen.concept], everything=everything), seen.truth
+
+
+def tokens_of(annotated: Sequence[Seen]) -> dict[str, list[dict[str, str | Token]]]:
+    """ASKED → what stands for each concept, once or once for each annotation."""
+    own = {c: [seen for seen in annotated if seen.concept == c] for c in CONCEPTS}
+    one_each = [
+        {c: optimize_token(seen[k].trace, seen[k].truth, init=c) for c, seen in own.items()}
+        for k in range(ANNOTATIONS)
+    ]
+    together = {
+        c: optimize_token([s.trace for s in seen], [s.truth for s in seen], init=c) for c, seen in own.items()
+    }
+    return {
+        "word": [{c: c for c in CONCEPTS}],
+        "token": one_each,
+        "average of five": [{c: average([tokens[c] for tokens in one_each]) for c in CONCEPTS}],
+        "one from five": [together],
+        "shipped": [load_tokens()] if BUNDLED_TOKENS.is_file() else [],
+    }
+
+
+def measure(pipe, wanted: Sequence[str], *, validation: int, test: int) -> Iterator[tuple[str, str, dict]]:
+    """(asked how, number of objects, row → mIoU of each annotation's token), one after the other."""
+    asked = tokens_of(look(pipe, "tokens", ANNOTATIONS))
+    for objects in (1, 2):
+        choose, report = look(pipe, "validation", validation, objects), look(pipe, "test", test, objects)
+        for how in wanted:
+            scored = [
+                rows(
+                    ask_all(pipe, choose, choice, objects == 1),
+                    ask_all(pipe, report, choice, objects == 1),
+                    THRESHOLDS,
+                )
+                for choice in asked[how]
+            ]
+            if scored:
+                yield (
+                    how,
+                    f"{objects} object(s)",
+                    {row: [round(one[row]["miou"], 4) for one in scored] for row in scored[0]},
+                )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--validation", type=int, default=2, help="scenes of a class (default %(default)s)")
+    parser.add_argument("--test", type=int, default=4, help="scenes of a class (default %(default)s)")
+    parser.add_argument("--ask", nargs="+", choices=ASKED, default=ASKED, help="only some of the rows")
+    parser.add_argument("--out", type=Path, default=FIGURES)
+    given = parser.parse_args(arguments)
+    pipe = load_pipeline()
+    figures = json.loads(given.out.read_text()) if given.out.is_file() else {"miou": {}}
+    figures |= {
+        "annotations": ANNOTATIONS,
+        "classes": len(CONCEPTS),
+        "validation scenes of a class": given.validation,
+        "test scenes of a class": given.test,
+        "timesteps": TIMESTEPS,
+    }
+    for how, objects, scored in measure(pipe, given.ask, validation=given.validation, test=given.test):
+        print(
+            f"{how}, {objects}",
+            *(f"  {row:<26}{np.mean(v):.3f} ± {np.std(v):.3f}" for row, v in scored.items()),
+            sep="\n",
+        )
+        figures["miou"].setdefault(how, {})[objects] = scored
+        given.out.write_text(json.dumps(figures, indent=2) + "\n")  # an interrupted run keeps its rows
+
+
+if __name__ == "__main__":
+    main()

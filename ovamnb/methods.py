@@ -1,0 +1,64 @@
+"""Other methods' maps from the same recordings, to compare with: DAAM and Attn2Mask. They take tokens too."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .refine import minmax
+from .tokens import Token
+from .trace import Trace
+
+
+def daam(trace: Trace, prompt: str, word: str | Token, *, image: int = 0) -> Tensor:
+    """The map of a word of the prompt, (h, w): mean attention over heads and layers, summed over steps.
+
+        heat = daam(trace, "a cat on grass", "cat")
+        heat = daam(trace, "a cat on grass", cat_token)      # the token in the place of its word
+
+    As DAAM has it (Tang et al., ACL 2023, arXiv 2210.04885): the text is the padded prompt, all of whose
+    tokens share each pixel; queries are the conditional ones of the down and up blocks; layers are resized by
+    bicubic interpolation and cut at 0; a word of several sub-tokens has the mean of their maps. A mask is
+    where the map exceeds 0.4 of its maximum.
+
+    A `Token` stands in the prompt where its word does, its vector moved to the prompt's own start token.
+    Raises KeyError for a word that is not in the prompt, and ValueError as `Trace.maps` does.
+    """
+    if trace.text_encoder is None:
+        raise ValueError("DAAM reads the whole prompt: load the trace as `Trace.load(path, pipe)`.")
+    text = trace.text_encoder.encode(prompt, padded=True)
+    places = text.find(word.word if isinstance(word, Token) else word)
+    states = text.states.clone()
+    if isinstance(word, Token):
+        word.require_model(trace.key_weights)
+        for place in places:
+            states[place] = word.anchored(states[0]).to(states)
+    layers, _, count = trace.block_maps(states, image=image)
+    grid = max((tuple(layer.shape[-2:]) for layer in layers), key=math.prod)
+    tokens = [token for place in places for token in place]
+    total = sum(
+        F.interpolate(layer[None, tokens], size=grid, mode="bicubic", align_corners=False)[0].clamp(min=0)
+        for layer in layers
+    )
+    return total.mean(dim=0) * len(trace.steps) / count
+
+
+def attn2mask(
+    trace: Trace, text: str | Token, word: str | None = None, *, image: int = 0, beta: float | None = None
+) -> Tensor:
+    """Scores of background and class, (2, h, w): one step's map h scaled to 0…1, against 1 − h − β.
+
+        scores = attn2mask(trace, "a photograph of a cat", "cat")
+        mask = ov.resize(scores, image).argmax(dim=0)
+        mask = ov.dense_crf(ov.resize(scores, image).clamp(0, 1), image).argmax(dim=0)
+
+    Attn2Mask (arXiv 2309.01369) takes the step in the middle of the denoising; this is how OVAM's authors
+    re-implemented it for their comparison. `beta`: 0.2 for words and −0.2 for a `Token`, theirs too.
+    """
+    beta = (-0.2 if isinstance(text, Token) else 0.2) if beta is None else beta
+    maps = trace.maps(text, image=image, steps=trace.steps[len(trace.steps) // 2])
+    heat = minmax(maps[text.word if isinstance(text, Token) else word or maps.words[-1]])
+    return torch.stack([1 - heat - beta, heat])
