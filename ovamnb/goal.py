@@ -58,9 +58,9 @@ class Goal:
             self.by_grid.setdefault(block.grid, []).append((query, weight, rivals))
             self.maximum += len(steps) * block.heads
         self.device = query.device
-        grid = max(self.by_grid, key=math.prod)
-        mask = fitted(mask, trace.image_size, grid)
-        self.size: Grid = grid if recipe.at == "map" else tuple(mask.shape)
+        self.grid = max(self.by_grid, key=math.prod)
+        mask = fitted(mask, trace.image_size, self.grid)
+        self.size: Grid = self.grid if recipe.at == "map" else tuple(mask.shape)
         # On the maps' own grid each cell's goal is the share of the mask in it.
         self.target = F.adaptive_avg_pool2d(mask.float()[None], self.size)[0].to(self.device)
 
@@ -70,14 +70,14 @@ class Goal:
 
         Maps of one grid are summed before they are resized, once for each grid.
         """
-        total = torch.zeros(self.size, device=self.device)
+        total = torch.zeros(self.grid, device=self.device)
         for grid, parts in self.by_grid.items():
             flat = sum(
                 (scores(query, (vector @ weight)[None]).squeeze(-1) - rivals).sigmoid().sum(dim=(0, 1))
                 for query, weight, rivals in parts
             )
-            total = total + resize(flat.unflatten(0, grid), self.size)
-        return total
+            total = total + resize(flat.unflatten(0, grid), self.grid)
+        return resize(total, self.size)
 
     def loss(self, vector: Tensor) -> Tensor:
         """The recipe's loss of a class vector (dim,) → ()."""

@@ -21,7 +21,7 @@ def as_mask(mask) -> Tensor:
     """
     if isinstance(mask, Image.Image):
         mask = np.asarray(mask.convert("L") if mask.mode not in ("1", "L", "P") else mask)
-    values = torch.as_tensor(np.asarray(mask.cpu() if isinstance(mask, Tensor) else mask))
+    values = torch.from_numpy(np.array(mask.cpu() if isinstance(mask, Tensor) else mask))
     if values.ndim != 2:
         raise ValueError(f"A mask has the shape (h, w), not {tuple(values.shape)}: of several, take one.")
     found = values.unique()

@@ -137,7 +137,8 @@ def load_tokens(path: str | Path = BUNDLED_TOKENS) -> dict[str, Token]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file}
+            names = file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
         if metadata.get("format") != TOKENS_FORMAT:
             return {
                 name.replace("-", " "): _bare(name.replace("-", " "), value)

@@ -16,7 +16,8 @@ from IPython.core.inputtransformer2 import TransformerManager
 
 import ovamnb.maps
 import ovamnb.recorder
-from ovamnb.segmentation import labels_of, minmax
+from ovamnb.refine import minmax
+from ovamnb.segmentation import labels_of
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 
@@ -92,11 +93,6 @@ def of_chapter_03(combine):
     return lambda heat, affinity, power: combine(heat.flatten(), affinity, power).unflatten(0, heat.shape)
 
 
-def each_minmax(heat):
-    """(class, h, w), every class from 0 to 1."""
-    return torch.stack([minmax(one) for one in heat])
-
-
 ANSWERS = {
     "01": {
         "Right": of_chapter_01(lambda scores, heads: scores.softmax(-1).sum(0).T),
@@ -140,16 +136,16 @@ ANSWERS = {
         "Not right": of_chapter_03(lambda flat, near, power: flat),
     },
     "05": {
-        "Right": lambda heat, background: labels_of(each_minmax(heat), background),
-        "One minimum and maximum": lambda heat, background: labels_of(minmax(heat), background),
-        "Nothing was stretched": labels_of,
-        "No pixel is background": lambda heat, background: each_minmax(heat).argmax(0) + 1,
-        "Off by one": lambda heat, background: (labels_of(each_minmax(heat), background) - 1).clamp(min=0),
-        "A softmax over classes": lambda heat, background: labels_of(
-            each_minmax(heat).softmax(0), background
+        "Right": lambda heat, background: labels_of(minmax(heat), background),
+        "One minimum and maximum": lambda heat, background: labels_of(
+            (heat - heat.min()) / (heat.max() - heat.min()), background
         ),
-        "The shape should be": lambda heat, background: labels_of(each_minmax(heat), background).T,
-        "Not right": lambda heat, background: labels_of(each_minmax(heat), background + 0.2),
+        "Nothing was stretched": labels_of,
+        "No pixel is background": lambda heat, background: minmax(heat).argmax(0) + 1,
+        "Off by one": lambda heat, background: (labels_of(minmax(heat), background) - 1).clamp(min=0),
+        "A softmax over classes": lambda heat, background: labels_of(minmax(heat).softmax(0), background),
+        "The shape should be": lambda heat, background: labels_of(minmax(heat), background).T,
+        "Not right": lambda heat, background: labels_of(minmax(heat), background + 0.2),
     },
 }
 

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 import ovamnb as ov
+from ovamnb.refine import minmax
 
 
 def affinity(pixels, seed=0):
@@ -145,3 +146,8 @@ class TestDenseCrf:
         monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
         with pytest.raises(ImportError, match="compiler"):
             ov.dense_crf(scene[2], scene[0])
+
+
+def test_each_map_is_scaled_by_itself():
+    two = torch.tensor([[[2.0, 4.0, 3.0]], [[7.0, 7.0, 7.0]]])
+    assert minmax(two).tolist() == [[[0, 1, 0.5]], [[0, 0, 0]]]

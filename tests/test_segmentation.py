@@ -13,7 +13,7 @@ import ovamnb as ov
 from ovamnb import segmentation
 from ovamnb.images import observe
 from ovamnb.recipe import Recipe
-from ovamnb.segmentation import emphasised, fuse, labels_of, minmax, resolutions, with_edges
+from ovamnb.segmentation import emphasised, fuse, labels_of, resolutions, with_edges
 
 
 def test_scores_are_those_of_the_official_diffsegmenter(official):  # noqa: F811
@@ -191,10 +191,6 @@ class TestByHand:
     def test_labels(self):
         scores = torch.tensor([[[0.9, 0.2, 0.6]], [[0.1, 0.3, 0.7]]])  # (class, h, w)
         assert labels_of(scores, 0.5).tolist() == [[1, 0, 2]]
-
-    def test_minmax(self):
-        assert minmax(torch.tensor([[2.0, 4.0, 3.0]])).tolist() == [[0, 1, 0.5]]
-        assert minmax(torch.ones(2, 2)).tolist() == [[0, 0], [0, 0]]
 
     def test_fusion_weighs_each_resolution_on_its_own_scale(self):
         fine, coarse = torch.tensor([[0.0, 10.0], [0.0, 0.0]]), torch.tensor([[1.0]])

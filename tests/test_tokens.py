@@ -1,0 +1,181 @@
+"""Tokens and their files: written, read, refused; asked in maps and in other methods."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import generate, sd_pipeline
+from safetensors.torch import save_file
+from test_optimize import box
+
+import ovamnb as ov
+from ovamnb.methods import attn2mask, daam
+from ovamnb.tokens import average
+
+VOC = Path(__file__).parents[2] / "shared" / "data" / "ovam_voc_tokens_sd15.safetensors"
+
+
+@pytest.fixture(scope="module")
+def token(trace):
+    return ov.optimize_token(trace, box(), init="cat", evaluations=6)
+
+
+class TestFiles:
+    def test_back_as_it_was(self, trace, token, tmp_path):
+        token.save(tmp_path / "cat.safetensors")
+        back = ov.Token.load(tmp_path / "cat.safetensors")
+        assert back.word == "cat" and back.model == token.model and back.settings == dict(token.settings)
+        assert back.losses == pytest.approx(token.losses, abs=1e-5)
+        assert trace.maps(back)["cat"].equal(trace.maps(token)["cat"])
+
+    def test_a_bank_is_read_by_word(self, token, tmp_path):
+        dog = ov.Token("dog", token.class_ + 1, token.background)
+        ov.save_tokens([token, dog], tmp_path / "bank.safetensors")
+        assert list(ov.load_tokens(tmp_path / "bank.safetensors")) == ["cat", "dog"]
+        assert ov.Token.load(tmp_path / "bank.safetensors", "dog").class_.equal(dog.class_)
+        with pytest.raises(ValueError, match="say which by `word=`: cat, dog"):
+            ov.Token.load(tmp_path / "bank.safetensors")
+        with pytest.raises(ValueError, match="none is called 'cow'"):
+            ov.Token.load(tmp_path / "bank.safetensors", "cow")
+
+    @pytest.mark.parametrize("shape", [(2, 16), (16,)])
+    def test_a_plain_array(self, trace, token, tmp_path, shape):
+        pair = torch.stack([token.start, token.class_])
+        np.save(tmp_path / "cat.npy", (pair if shape == (2, 16) else pair[1]).numpy())
+        loaded = ov.Token.load(tmp_path / "cat.npy")
+        assert loaded.word == "cat" and (loaded.start is None) == (shape == (16,))
+        # A vector that came alone takes the model's own start token, which this pair has, too.
+        torch.testing.assert_close(
+            trace.maps(loaded)["cat"], trace.maps(ov.Token("cat", token.class_, token.background[:1]))["cat"]
+        )
+
+    def test_an_array_that_is_no_token(self, tmp_path):
+        np.save(tmp_path / "three.npy", np.zeros((3, 16)))
+        with pytest.raises(ValueError, match=r"vector \(dim,\) or a pair"):
+            ov.Token.load(tmp_path / "three.npy")
+
+    def test_pickles_are_not_opened(self, tmp_path):
+        class Bomb:
+            def __reduce__(self):
+                return (Path.touch, (tmp_path / "boom",))
+
+        np.save(tmp_path / "bank.npy", np.array({"cat": Bomb()}), allow_pickle=True)
+        (tmp_path / "bank.pt").write_bytes(pickle.dumps(Bomb()))
+        for name in ("bank.npy", "bank.pt"):
+            with pytest.raises(ValueError, match="can run any code"):
+                ov.load_tokens(tmp_path / name)
+        assert not (tmp_path / "boom").exists()
+
+    def test_no_file_and_a_damaged_one(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match="no file of tokens"):
+            ov.load_tokens(tmp_path / "none.safetensors")
+        for name in ("bad.safetensors", "bad.npy"):
+            (tmp_path / name).write_bytes(b"\x93NUMPY nonsense")
+            with pytest.raises(ValueError, match=r"damaged|pickle"):
+                ov.load_tokens(tmp_path / name)
+
+    @pytest.mark.skipif(not VOC.is_file(), reason="the authors' tokens are not here")
+    def test_the_authors_tokens(self, trace):
+        tokens = ov.load_tokens(VOC)
+        assert len(tokens) == 20 and tokens["dining table"].class_.shape == (768,)
+        with pytest.raises(ValueError, match="has dim 768, and this model's text states 16"):
+            trace.maps(tokens["cat"])
+
+    def test_vectors_by_their_words(self, trace, token, tmp_path):
+        save_file({"potted-plant": token.class_.clone()}, tmp_path / "foreign.safetensors")
+        assert trace.maps(ov.load_tokens(tmp_path / "foreign.safetensors")["potted plant"])[
+            "potted plant"
+        ].shape
+
+
+class TestModels:
+    def test_another_model_is_refused(self, token):
+        pipe = sd_pipeline()
+        pipe.unet.up_blocks[1].attentions[0].transformer_blocks[0].attn2.to_k.weight.data.mul_(1.1)
+        with ov.record(pipe, dtype=torch.float32) as other:
+            generate(pipe, height=16, width=24)
+        with pytest.raises(ValueError, match="another model"):
+            other.maps(token)
+        with pytest.raises(ValueError, match="another model"):
+            ov.segment(pipe, np.zeros((16, 24, 3), np.uint8), [token])
+        with pytest.raises(ValueError, match="different models"):
+            average([token, ov.optimize_token(other, box(), init="cat", evaluations=1)])
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_the_same_model_in_half_precision_is_not(self, token, dtype):
+        pipe = sd_pipeline().to(dtype)
+        with ov.record(pipe) as rounded:
+            generate(pipe, height=16, width=24)
+        assert rounded.maps(token)["cat"].shape == (8, 12)
+
+    def test_a_trace_remembers_its_model_and_its_image(self, trace, tmp_path):
+        trace.save(tmp_path / "trace.safetensors")
+        back = ov.Trace.load(tmp_path / "trace.safetensors")
+        assert back.model == trace.model and back.image_size == trace.image_size == (16, 24)
+
+
+class TestAsking:
+    def test_several_tokens_compete(self, trace, token):
+        dog = ov.Token("dog", token.class_ + 0.1, token.background)
+        alone, both = trace.maps(token)["cat"], trace.maps([token, dog])["cat"]
+        assert (both < alone).all()
+        with pytest.raises(TypeError, match="not of both"):
+            trace.maps([token, "dog"])
+
+    def test_without_a_start_and_without_an_encoder(self, trace, token, tmp_path):
+        trace.save(tmp_path / "trace.safetensors", text_encoder=False)
+        silent = ov.Trace.load(tmp_path / "trace.safetensors")
+        assert silent.maps(token)["cat"].equal(trace.maps(token)["cat"])
+        with pytest.raises(ValueError, match="came without a start vector"):
+            silent.maps(ov.Token("cat", token.class_))
+
+    def test_the_mean_of_tokens(self, token):
+        other = ov.Token("cat", token.class_ + 3, token.background + 1, fingerprint=token.fingerprint)
+        torch.testing.assert_close(average([token, other]).class_, token.class_ + 1)
+        assert average([token, other]).settings["average of"] == 2
+        with pytest.raises(ValueError, match="no token"):
+            average([])
+
+    def test_daam_by_hand(self, trace, token):
+        """Padded text, every head's and layer's map, bicubic, cut at zero, the mean."""
+        text = trace.text_encoder.encode("a cat on grass", padded=True)
+        assert len(text.states) == 20 and text.tokens[-1] == "padding"
+        [[place]] = text.find("cat")
+        total, heads = 0, 0
+        for name, block in trace.blocks.items():
+            if name.startswith("mid_block"):
+                continue
+            queries = trace.queries["conditional"][name][:, 0].float()
+            key = text.states.float() @ trace.key_weights[name][:-1] + trace.key_weights[name][-1]
+            for h in range(block.heads):
+                part = slice(h * 4, h * 4 + 4) if block.grid == (8, 12) else slice(h * 8, h * 8 + 8)
+                scores = block.scale * queries[..., part] @ key[:, part].T
+                heat = scores.softmax(-1)[..., place].sum(0).unflatten(0, block.grid)
+                up = torch.nn.functional.interpolate(heat[None, None], (8, 12), mode="bicubic")[0, 0]
+                total, heads = total + up, heads + 1
+        torch.testing.assert_close(daam(trace, "a cat on grass", "cat"), total / heads, atol=1e-5, rtol=1e-3)
+        assert not daam(trace, "a cat on grass", token).allclose(daam(trace, "a cat on grass", "cat"))
+        with pytest.raises(KeyError, match="No word 'dog'"):
+            daam(trace, "a cat on grass", "dog")
+
+    def test_attn2mask_takes_the_middle_step(self, trace, token):
+        heat = trace.maps("a cat on grass", steps=1)["cat"]
+        heat = (heat - heat.min()) / (heat.max() - heat.min())
+        scores = attn2mask(trace, "a cat on grass", "cat")
+        torch.testing.assert_close(scores, torch.stack([0.8 - heat, heat]))
+        assert attn2mask(trace, token).argmax(0).sum() <= attn2mask(trace, token, beta=0.2).argmax(0).sum()
+
+    def test_segment_takes_a_token(self, pipe, token, image):
+        # The class vector of the word itself: as a token it must change nothing.
+        text = ov.record_image(pipe, image).text_of("a photograph of a cat")
+        same = ov.Token("cat", text.states[text.find("cat")[0][0]], text.states[:1])
+        by_word = ov.segment(pipe, image, ["cat"], template="a photograph of {}")
+        torch.testing.assert_close(
+            ov.segment(pipe, image, [same]).scores, by_word.scores, atol=1e-4, rtol=1e-4
+        )
+        learned = ov.segment(pipe, image, [token])
+        assert learned.classes == ("cat",) and not learned.scores.allclose(by_word.scores)
+        with pytest.raises(ValueError, match="another model"):
+            ov.segment(pipe, image, [ov.Token("cat", torch.zeros(5))])
