@@ -5,6 +5,8 @@ PYTHON ?= python3
 TORCH ?= 2.13.0
 # A further wheel index, for a torch without CUDA: TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
+# A checkout of the OVAM authors' code, for `make bench` to race against
+OFFICIAL ?=
 # Handed on to the command: make train ARGS="--steps 100", make lab ARGS="--ip 0.0.0.0", make tour ARGS=notebooks/00_start_here.ipynb
 ARGS ?=
 
@@ -57,8 +59,9 @@ train: $(MADE)  ## train the bundled model from scratch
 evaluate: $(MADE)  ## score the bundled model on scenes it has not seen
 	$(BIN)/python -m ovamnb.emoji.evaluate $(ARGS)
 
-bench: $(MADE)  ## what recording and asking cost, as ratios
+bench: $(MADE)  ## what recording, asking and learning a token cost, as ratios (OFFICIAL=a checkout of vpulab/ovam)
 	$(BIN)/python -m ovamnb.bench $(ARGS)
+	$(BIN)/python -m ovamnb.bench_tokens $(if $(OFFICIAL),--official $(OFFICIAL))
 
 lock: $(MADE)  ## resolve pyproject.toml anew into requirements.lock (newer torch: TORCH=2.14.0)
 	$(BIN)/python scripts/lock.py torch==$(TORCH)

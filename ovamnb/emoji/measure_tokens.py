@@ -90,7 +90,8 @@ def answers(pipe, seen: Seen, ask: str | Token, *, everything: bool) -> dict[str
         "OVAM": minmax(resize(heat, image)),
         "OVAM + completion": minmax(resize(fine, image)),
     }
-    found["OVAM + completion + CRF"] = sharpened(found["OVAM + completion"], image)
+    for row in tuple(found):
+        found[f"{row} + CRF"] = sharpened(found[row], image)
     if everything:
         found["DAAM"] = minmax(resize(daam(trace, seen.picture.caption, ask), image))
         scores = resize(attn2mask(trace, text, concept), image)

@@ -72,7 +72,7 @@ class Oracle(nn.Module):
 
 
 def train_oracle(
-    folder: Path, *, steps: int = 3000, batch: int = 16, device: str | None = None, pipe=None
+    folder: Path, *, steps: int = 2500, batch: int = 16, device: str | None = None, pipe=None
 ) -> Oracle:
     """Trains the oracle, or reads it back: the checkpoint of a finished run is its result.
 
