@@ -15,11 +15,13 @@ import urllib.request
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
 
 from ovamnb.emoji.scenes import scene
+from ovamnb.masks import load_mask
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -34,6 +36,13 @@ pipe.set_progress_bar_config(disable=True)
 with ov.record(pipe) as trace:
     image = pipe("a cat on grass", num_inference_steps=2).images[0]
 ask_box(trace, image, "a cat")"""
+DRAW = """\
+from ovamnb.annotate import Annotator
+from ovamnb.emoji.scenes import scene
+
+drawing = Annotator(scene(1, size=(64, 96)).image)
+drawing.observe(lambda change: drawing.save("drawn.png"), "drawn")
+drawing"""
 CUT = """\
 import ovamnb as ov
 from ovamnb.widgets import segment_box
@@ -147,3 +156,52 @@ def test_an_uploaded_image_is_cut(page, tmp_path: Path) -> None:
     classes.fill("tree")
     classes.press("Enter")
     expect(picture).not_to_have_attribute("src", first)
+
+
+@pytest.mark.parametrize("lab", [DRAW], indirect=True, ids=["draw"])
+def test_what_is_drawn_reaches_the_kernel(page, tmp_path: Path) -> None:
+    canvas = page.locator(".jp-OutputArea canvas")
+    canvas.wait_for()
+    box = canvas.bounding_box()
+    zoom = box["width"] / 96
+    assert (box["width"], box["height"]) == (384, 256), "four times as large as the image"
+    tool = page.locator(".jp-OutputArea select")
+
+    def at(x: float, y: float) -> dict:
+        return {"x": x * zoom, "y": y * zoom}
+
+    def mask(until) -> np.ndarray:
+        """The mask as the kernel has it, as soon as it fulfils `until`."""
+        for _ in range(100):
+            page.wait_for_timeout(100)
+            if (tmp_path / "drawn.png").is_file():
+                found = load_mask(tmp_path / "drawn.png").numpy()
+                if until(found):
+                    return found
+        raise AssertionError("the drawing did not arrive")
+
+    tool.select_option("polygon")
+    for corner in ((10, 10), (50, 10), (50, 40), (10, 40)):
+        canvas.click(position=at(*corner))
+    drawn = mask(lambda found: found.sum() > 1000)
+    assert drawn.shape == (64, 96)
+    box_itself = np.zeros((64, 96), bool)
+    box_itself[10:40, 10:50] = True
+    assert (drawn & box_itself).sum() / (drawn | box_itself).sum() > 0.95
+
+    tool.select_option("eraser")
+    page.mouse.move(box["x"] + 10 * zoom, box["y"] + 25 * zoom)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 50 * zoom, box["y"] + 25 * zoom, steps=8)
+    page.mouse.up()
+    assert not mask(lambda found: not found[25, 30])[25, 12:48].any()
+
+    tool.select_option("brush")
+    page.mouse.move(box["x"] + 70 * zoom, box["y"] + 20 * zoom)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 70 * zoom, box["y"] + 50 * zoom, steps=8)
+    page.mouse.up()
+    assert mask(lambda found: found[35, 70])[22:48, 68:72].all()
+
+    page.locator(".jp-OutputArea button", has_text="undo").click()
+    assert mask(lambda found: not found[35, 70])[15, 30], "only the last stroke is undone"

@@ -135,6 +135,17 @@ ANSWERS = {
         "The shape should be": lambda heat, affinity, power: affinity @ heat.flatten(),
         "Not right": of_chapter_03(lambda flat, near, power: flat),
     },
+    "04": {
+        "Right": lambda scores: torch.sigmoid(scores[:, -1] - scores[:, :-1].logsumexp(-1)),
+        "You summed scores": lambda scores: torch.sigmoid(scores[:, -1] - scores[:, :-1].sum(-1)),
+        "That is the mean": lambda scores: torch.sigmoid(scores[:, -1] - scores[:, :-1].mean(-1)),
+        "Only the strongest": lambda scores: torch.sigmoid(scores[:, -1] - scores[:, :-1].amax(-1)),
+        "The log is missing": lambda scores: torch.sigmoid(scores[:, -1] - scores[:, :-1].exp().sum(-1)),
+        "The sign is turned": lambda scores: torch.sigmoid(scores[:, :-1].logsumexp(-1) - scores[:, -1]),
+        "Each class against nothing": lambda scores: torch.sigmoid(scores[:, -1]),
+        "The shape should be": lambda scores: scores.softmax(-1),
+        "Not right": lambda scores: torch.zeros(len(scores)),
+    },
     "05": {
         "Right": lambda heat, background: labels_of(minmax(heat), background),
         "One minimum and maximum": lambda heat, background: labels_of(

@@ -1,9 +1,10 @@
 """The tokens that come with this package, one for each class: `python -m ovamnb.emoji.token_bank`.
 
 Each is learned from one picture that the bundled model drew of "a photograph of a …", annotated not by hand
-but by `oracle`, a segmenter that was trained on rendered scenes. Of TRIES pictures of a class the one is taken
-whose object the oracle is surest of: its mean certainty on the pixels that it gives to the class, where these
-are neither a speck nor nearly everything. The tokens go to `assets/tokens.safetensors`.
+but by `oracle`, a segmenter that was trained on rendered scenes. Of TRIES pictures of a class (more, up to
+MOST, while the oracle finds it in none) the one is taken whose object the oracle is surest of: its mean
+certainty on the pixels that it gives to the class, where these are neither a speck nor nearly everything. The
+tokens go to `assets/tokens.safetensors`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from .measure_generation import GUIDANCE, STEPS
 from .oracle import Oracle, train_oracle
 from .sprites import CONCEPTS
 
-TRIES = 3
+TRIES, MOST = 3, 20
 SMALLEST, LARGEST = 0.02, 0.6  # share of the picture
 
 
@@ -46,7 +47,9 @@ def annotation(oracle: Oracle, image: Image.Image, concept: str) -> tuple[float,
 def learn(pipe, oracle: Oracle, concept: str, tries: int) -> Token | None:
     """The token of one class; None where the oracle finds it in none of the pictures."""
     best, token = 0.0, None
-    for seed in range(tries):
+    for seed in range(max(tries, MOST)):
+        if seed >= tries and token is not None:
+            break
         with record(pipe) as trace:
             [image] = pipe(
                 f"a photograph of {with_article(concept)}",

@@ -1,0 +1,78 @@
+"""The shipped tokens, the oracle that annotated for them, and what was measured."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import ovamnb as ov
+from ovamnb.emoji import measure_tokens, token_bank
+from ovamnb.emoji.data import of_concept
+from ovamnb.emoji.oracle import Oracle, train_oracle
+from ovamnb.emoji.scenes import scene
+from ovamnb.emoji.sprites import CONCEPTS
+
+
+class TestShipped:
+    def test_one_for_each_class_for_the_bundled_model(self):
+        tokens = ov.load_tokens()
+        assert tuple(tokens) == CONCEPTS
+        assert all(
+            token.model == "bundled" and min(token.losses) < token.losses[0] for token in tokens.values()
+        )
+
+    def test_the_bundled_model_takes_them_and_they_find_something(self):
+        picture = scene(7, concepts=["cat"], plain=True)
+        trace = ov.record_image(ov.load_pipeline(), picture.image, picture.caption)
+        heat = ov.resize(trace.maps(ov.load_tokens()["cat"])["cat"], picture.image)
+        mask = torch.from_numpy(picture.mask("cat"))
+        assert heat[mask].mean() > 1.3 * heat[~mask].mean()
+
+    def test_the_figures_are_of_the_whole_table(self):
+        figures = json.loads(measure_tokens.FIGURES.read_text())
+        assert tuple(sorted(figures["miou"])) == tuple(sorted(measure_tokens.ASKED))
+        for how, by_objects in figures["miou"].items():
+            for rows in by_objects.values():
+                assert all(
+                    len(v) == (measure_tokens.ANNOTATIONS if how == "token" else 1) for v in rows.values()
+                )
+
+
+class TestOracle:
+    def test_a_label_for_every_pixel(self):
+        labels = Oracle().labels(Image.fromarray(scene(1, size=(64, 96)).image))
+        assert labels.shape == (64, 96) and labels.min() >= 0 and labels.max() <= len(CONCEPTS)
+
+    def test_it_learns_and_resumes(self, tmp_path):
+        first = train_oracle(tmp_path, steps=2, batch=2, device="cpu")
+        again = train_oracle(tmp_path, steps=2, batch=2, device="cpu")
+        assert all(a.equal(b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+
+    def test_an_annotation_is_neither_a_speck_nor_everything(self):
+        class Sure:
+            """Gives one share of the picture to the cat."""
+
+            def __init__(self, rows):
+                self.rows = rows
+
+            def __call__(self, images):
+                logits = torch.zeros(1, len(CONCEPTS) + 1, 64, 64)
+                logits[:, 0] = 1.0
+                logits[:, CONCEPTS.index("cat") + 1, : self.rows] = 3.0
+                return logits
+
+        image = Image.fromarray(np.zeros((64, 64, 3), np.uint8))
+        certainty, mask = token_bank.annotation(Sure(16), image, "cat")
+        assert mask.sum() == 16 * 64 and 0.3 < certainty < 1
+        assert token_bank.annotation(Sure(1), image, "cat")[0] == 0
+        assert token_bank.annotation(Sure(64), image, "cat")[0] == 0
+        assert token_bank.annotation(Sure(16), image, "dog")[0] == 0
+
+
+@pytest.mark.parametrize("objects", [1, 2])
+def test_scenes_of_a_concept(objects):
+    pictures = of_concept("tokens", "cat", 2, objects)
+    assert len(pictures) == 2 and not np.array_equal(pictures[0].image, pictures[1].image)
+    assert all(len(p.objects) == objects and "cat" in [t.concept for t in p.objects] for p in pictures)
