@@ -68,8 +68,7 @@ def optimize_token(
     begin = _beginning(traces[0], init, word, recipe)
 
     def goal(trace: Trace, mask: Tensor, place: int) -> Goal:
-        background = begin.background
-        return Goal(trace, mask, background, recipe, image=place, queries=queries, blocks=blocks)
+        return Goal(trace, mask, begin.background, recipe, image=place, queries=queries, blocks=blocks)
 
     goals = [goal(*pair) for pair in zip(traces, masks, places, strict=True)]
     check = goal(check_trace, as_mask(check_mask), check_place) if held_out else None
@@ -77,14 +76,12 @@ def optimize_token(
     search.run()
     settings = {key: value for key, value in asdict(recipe).items() if value is not None}
     settings |= {"images": len(goals), "held out": check is not None}
-    marks = fingerprint(traces[0].key_weights)
-    model = traces[0].model
     return replace(
         begin,
         class_=search.best.cpu(),
-        model=model,
-        fingerprint=marks,
-        losses=search.losses,
+        model=traces[0].model,
+        fingerprint=fingerprint(traces[0].key_weights),
+        losses=tuple(search.losses),
         settings=settings,
     )
 
@@ -194,18 +191,18 @@ def _require_one_model(traces: Sequence[Trace]) -> None:
 
 
 def _beginning(trace: Trace, init, word: str | None, recipe: TokenRecipe) -> Token:
-    """The token to begin with: a word in its text, or what was given."""
+    """The token to begin with, on the CPU: a word in its text, or what was given."""
     if isinstance(init, Token):
-        text = trace.text_of(init)
-        return Token(word or init.word, text.states[-1].float(), text.states[:-1].float())
+        states = trace.text_of(init).states.float().cpu()
+        return Token(word or init.word, states[-1], states[:-1])
     if isinstance(init, str):
         text = trace.text_of(f"a photograph of {with_article(init)}")
         place = text.find(init)[-1]
         state = text.states[place].mean(dim=0) if recipe.subtokens == "mean" else text.states[place[-1]]
         others = [i for i in range(len(text.states)) if i not in place]
         background = text.states[:1] if recipe.background == "start" else text.states[others]
-        return Token(word or init, state.float(), background.float())
-    states = trace.text_of(init).states.float()
+        return Token(word or init, state.float().cpu(), background.float().cpu())
+    states = trace.text_of(init).states.float().cpu()
     if len(states) < 2:
         raise ValueError(
             "Begin with a word, a Token, or states (token, dim): background, and the class last."

@@ -24,8 +24,7 @@ class Trace:
     `queries[half][name]` (step, image, h·w, head·dim), half being "conditional" or "unconditional";
     `key_weights[name]` (dim + 1, head·dim), its last row the bias; `affinities[h, w]` (image, h·w, h·w);
     `blocks[name]` grid, heads and scale; `steps` the numbers, `timesteps` the noise levels of the UNet
-    passes that were kept; `model` the model's name; `image_size` the (h, w) of the images in pixels, None
-    where only a UNet was recorded.
+    passes that were kept; `model` its name; `image_size` (h, w) in pixels, None where a UNet ran alone.
     """
 
     def __init__(self):
@@ -223,6 +222,7 @@ class Trace:
 
     def text_of(self, text: str | Sequence[str] | Tensor | Token | Sequence[Token]) -> Text:
         """An attribution text as its states (token, dim) in this model's text space: see `maps`."""
+        self._require_data()
         tokens = [text] if isinstance(text, Token) else text
         if isinstance(tokens, list | tuple) and any(isinstance(entry, Token) for entry in tokens):
             return self._embed_tokens(tokens)
@@ -237,9 +237,7 @@ class Trace:
             text = self.text_encoder.encode(text)
         dim = next(iter(self.key_weights.values())).shape[0] - 1
         if text.states.shape[1] != dim:
-            raise ValueError(
-                f"The embeddings have dim {text.states.shape[1]}, but this model's text states have {dim}."
-            )
+            raise ValueError(f"The embeddings have dim {text.states.shape[1]}, this model's text states {dim}.")
         return text
 
     def _embed_tokens(self, tokens: Sequence[Token]) -> Text:

@@ -230,6 +230,10 @@ class TestRefusals:
         with pytest.raises(ValueError, match="different models"):
             ov.optimize_token(trace, box(), init="cat", held_out=(other, box()))
 
+    def test_an_empty_trace(self):
+        with pytest.raises(ValueError, match="trace is empty"):
+            ov.optimize_token(ov.Trace(), box(), init="cat")
+
     def test_numbers_that_do_not_fit(self, trace):
         with pytest.raises(ValueError, match="1 traces, 2 masks"):
             ov.optimize_token([trace], [box(), box()], init="cat")

@@ -64,7 +64,7 @@ def test_what_was_not_recorded(trace):
         trace.self_attention(12, image=-1)
     with pytest.raises(ValueError, match=r"resolution 64 was recorded \(there is: .*8×12"):
         trace.self_attention(64)
-    with pytest.raises(ValueError, match="dim 5, but this model's text states have 16"):
+    with pytest.raises(ValueError, match="dim 5, this model's text states 16"):
         trace.maps(torch.zeros(3, 5))
     with pytest.raises(ValueError, match=r"shape \(token, dim\)"):
         trace.maps(torch.zeros(1, 3, 16))
