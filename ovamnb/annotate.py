@@ -55,6 +55,10 @@ class Annotator(anywidget.AnyWidget):
         url = "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
         super().__init__(picture=url, size=[image.height, image.width], **options)
 
+    def __repr__(self) -> str:
+        h, w = self.size
+        return f"Annotator(an image of {h}×{w}, {'drawn on' if self.drawn else 'nothing drawn yet'})"
+
     @property
     def mask(self) -> Tensor:
         """What is drawn so far: (h, w) bool."""

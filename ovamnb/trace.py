@@ -237,7 +237,9 @@ class Trace:
             text = self.text_encoder.encode(text)
         dim = next(iter(self.key_weights.values())).shape[0] - 1
         if text.states.shape[1] != dim:
-            raise ValueError(f"The embeddings have dim {text.states.shape[1]}, this model's text states {dim}.")
+            raise ValueError(
+                f"The embeddings have dim {text.states.shape[1]}, this model's text states {dim}."
+            )
         return text
 
     def _embed_tokens(self, tokens: Sequence[Token]) -> Text:

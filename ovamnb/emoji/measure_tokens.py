@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -41,9 +42,12 @@ FIGURES = BUNDLED_TOKENS.with_suffix(".json")
 TIMESTEPS = (50, 150, 300, 450)
 THRESHOLDS = tuple(round(0.2 + 0.05 * i, 2) for i in range(13))
 ANNOTATIONS = 5
-ASKED = ("word", "token", "average of five", "one from five", "shipped")
+ASKED = ("word", "token", "average of five", "one from five", "shipped", "mask")
 """The plain word; a token of each annotation; the mean of those five; one token from all five at once; the
-token that comes with this package."""
+token that comes with this package; and the exact mask on the maps' grid, for what a perfect map would score.
+"""
+Ask = str | Token | None
+"""A word, a token, or None for the exact mask."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +84,13 @@ def look(pipe, stream: str, count: int, objects: int = 1) -> list[Seen]:
     ]
 
 
-def answers(pipe, seen: Seen, ask: str | Token, *, everything: bool) -> dict[str, Tensor]:
+def answers(pipe, seen: Seen, ask: Ask, *, everything: bool) -> dict[str, Tensor]:
     """Row → a map (h, w) in 0 to 1, of a word or a token; `everything`: not only OVAM's."""
     trace, concept, image = seen.trace, seen.concept, seen.picture.image
-    text = ask if isinstance(ask, Token) else f"a photograph of {with_article(ask)}"
+    text = ask if isinstance(ask, Token) else f"a photograph of {with_article(ask or concept)}"
     heat = trace.maps(text)[concept]
+    if ask is None:
+        heat = F.adaptive_avg_pool2d(seen.truth[None].float(), heat.shape)[0]
     fine = complete(heat, trace.self_attention(max(heat.shape)))
     found = {
         "OVAM": minmax(resize(heat, image)),
@@ -92,7 +98,7 @@ def answers(pipe, seen: Seen, ask: str | Token, *, everything: bool) -> dict[str
     }
     for row in tuple(found):
         found[f"{row} + CRF"] = sharpened(found[row], image)
-    if everything:
+    if everything and ask is not None:
         found["DAAM"] = minmax(resize(daam(trace, seen.picture.caption, ask), image))
         scores = resize(attn2mask(trace, text, concept), image)
         found["Attn2Mask"] = scores.argmax(dim=0).float()
@@ -105,15 +111,13 @@ def sharpened(heat: Tensor, image: np.ndarray) -> Tensor:
     return dense_crf(torch.stack([1 - heat, heat]), image)[1]
 
 
-def ask_all(
-    pipe, scenes: Sequence[Seen], asked: dict[str, str | Token], everything: bool
-) -> Iterator[Example]:
+def ask_all(pipe, scenes: Sequence[Seen], asked: dict[str, Ask], everything: bool) -> Iterator[Example]:
     """What `measure_refinement.rows` scores: every scene, asked for its concept by what stands for it."""
     for seen in tqdm(scenes, desc="asking", leave=False):
         yield seen.concept, answers(pipe, seen, asked[seen.concept], everything=everything), seen.truth
 
 
-def tokens_of(annotated: Sequence[Seen]) -> dict[str, list[dict[str, str | Token]]]:
+def tokens_of(annotated: Sequence[Seen]) -> dict[str, list[dict[str, Ask]]]:
     """ASKED → what stands for each concept, once or once for each annotation."""
     own = {c: [seen for seen in annotated if seen.concept == c] for c in CONCEPTS}
     one_each = [
@@ -129,6 +133,7 @@ def tokens_of(annotated: Sequence[Seen]) -> dict[str, list[dict[str, str | Token
         "average of five": [{c: average([tokens[c] for tokens in one_each]) for c in CONCEPTS}],
         "one from five": [together],
         "shipped": [load_tokens()] if BUNDLED_TOKENS.is_file() else [],
+        "mask": [dict.fromkeys(CONCEPTS)],
     }
 
 
