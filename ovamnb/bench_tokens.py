@@ -2,10 +2,12 @@
 
     python -m ovamnb.bench_tokens --official path/to/ovam      # a checkout of github.com/vpulab/ovam
 
-Every row takes one thing away from the published recipe and keeps the rest. The first runs the authors' own
-code on the very same queries. The goal that all race for is the IoU on the annotated image that the paper's
-recipe ends at; the last column is the IoU on scenes the token never saw. Masks are exact (rendered scenes),
-thresholds the best for each row. Seconds depend on the machine; the ratios hardly do.
+Every row changes one thing of the row above. The first runs the authors' own code on the very same queries.
+Seconds are those of a whole optimisation, since nobody knows on the way when to stop: the vectors with the
+smallest loss are its result. IoU: on the annotated image, and on scenes the token never saw. The goal is the
+IoU on the annotated image that the first row ends at; a row may pass it on its way and lose it again. Masks
+are exact (rendered scenes), thresholds the best for each row. Seconds depend on the machine; the ratios hardly
+do.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ from .text import with_article
 from .trace import Trace
 
 CONCEPT = "cat"
-STEPS = 25
+STEPS = 10
 THRESHOLDS = [0.05 * i for i in range(4, 19)]
 STEPWISE = {
     "our code, the paper's recipe": {},
@@ -130,26 +132,22 @@ def run(action: Callable[[], list[tuple[float, Tensor]]]) -> Run:
     return Run(track, taken())
 
 
-def iou(trace: Trace, truth: Tensor, states: Tensor, threshold: float) -> tuple[int, int]:
-    """Intersection and union, in pixels, of a map's mask and the truth."""
-    guess = minmax(resize(trace.maps(states).values[-1], truth)) > threshold
-    return int((guess & truth).sum()), int((guess | truth).sum())
-
-
 def best_iou(scenes: list[tuple[Trace, Tensor]], states: Tensor) -> float:
-    """At the best threshold, over all scenes together."""
+    """Of a map's mask with the truth, at the best threshold, over all scenes together."""
+    heats = [(minmax(resize(trace.maps(states).values[-1], truth)), truth) for trace, truth in scenes]
 
     def at(threshold: float) -> float:
-        pairs = [iou(trace, truth, states, threshold) for trace, truth in scenes]
-        return sum(i for i, _ in pairs) / sum(u for _, u in pairs)
+        both = sum(int(((heat > threshold) & truth).sum()) for heat, truth in heats)
+        return both / sum(int(((heat > threshold) | truth).sum()) for heat, truth in heats)
 
     return max(map(at, THRESHOLDS))
 
 
 def reached(run_: Run, scene: tuple[Trace, Tensor], goal: float) -> int | None:
-    """The first evaluation whose map has an IoU of `goal` on the annotated image."""
-    fractions = (i for i, (_, states) in enumerate(run_.track) if best_iou([scene], states) >= goal)
-    return next(fractions, None)
+    """The first evaluation whose map has an IoU of `goal` on the annotated image; after the 50th, every tenth
+    is looked at."""
+    looked_at = [i for i in range(len(run_.track)) if i < 50 or i % 10 == 9]
+    return next((i for i in looked_at if best_iou([scene], run_.track[i][1]) >= goal), None)
 
 
 def final(run_: Run, scene: tuple[Trace, Tensor], recipe: TokenRecipe) -> Tensor:
@@ -197,7 +195,10 @@ def main(arguments: list[str] | None = None) -> None:
     for name, changes in STEPWISE.items():
         recipe = TokenRecipe(**vars(recipe) | changes)
         runs[name] = run(partial(ours, *scene, recipe)), recipe
-    runs["the default"] = run(partial(ours, *scene, TOKEN_RECIPES["fast"])), TOKEN_RECIPES["fast"]
+    fast = TOKEN_RECIPES["fast"]
+    free = TokenRecipe(**vars(fast) | {"proximity": 0.0, "evaluations": 100})
+    for name, recipe in {"the default": fast, "… free, 100 evaluations": free}.items():
+        runs[name] = run(partial(ours, *scene, recipe)), recipe
 
     ends = {name: final(made, scene, how) for name, (made, how) in runs.items()}
     goal = best_iou([scene], next(iter(ends.values())))
@@ -208,18 +209,15 @@ def main(arguments: list[str] | None = None) -> None:
         f"on unseen ones {best_iou(unseen, word):.3f}"
     )
     print(
-        f"{'':<30}{'all, s':>9}{'goal, s':>9}{'after':>7}{'faster':>9}{'peak MB':>9}{'IoU':>8}{'unseen':>8}"
+        f"{'':<30}{'seconds':>9}{'faster':>9}{'peak MB':>9}{'IoU':>8}{'unseen':>8}   reaches the goal after"
     )
-    first = None
+    whole = next(iter(runs.values()))[0].track[-1][0]
     for name, (made, _) in runs.items():
-        at = reached(made, scene, goal)
-        seconds = None if at is None else made.track[at][0]
-        first = first or seconds
-        ratio = "–" if seconds is None else f"{first / max(seconds, 1e-9):.0f} ×"
+        seconds, at = made.track[-1][0], reached(made, scene, goal)
+        first = "–" if at is None else f"{at + 1} evaluations, {made.track[at][0]:.2f} s"
         print(
-            f"{name:<30}{made.track[-1][0]:9.2f}{'–' if seconds is None else f'{seconds:.2f}':>9}"
-            f"{'–' if at is None else at + 1:>7}{ratio:>9}{made.peak / 1e6:9.0f}"
-            f"{best_iou([scene], ends[name]):8.3f}{best_iou(unseen, ends[name]):8.3f}"
+            f"{name:<30}{seconds:9.2f}{f'{whole / seconds:.0f} ×':>9}{made.peak / 1e6:9.0f}"
+            f"{best_iou([scene], ends[name]):8.3f}{best_iou(unseen, ends[name]):8.3f}   {first}"
         )
 
 
