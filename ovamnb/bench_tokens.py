@@ -6,8 +6,8 @@ Every row changes one thing of the row above. The first runs the authors' own co
 Seconds are those of a whole optimisation, since nobody knows on the way when to stop: the vectors with the
 smallest loss are its result. IoU: on the annotated image, and on scenes the token never saw. The goal is the
 IoU on the annotated image that the first row ends at; a row may pass it on its way and lose it again. Masks
-are exact (rendered scenes), thresholds the best for each row. Seconds depend on the machine; the ratios hardly
-do.
+are exact (rendered scenes), thresholds the best for each row. Seconds depend on the machine; the ratios
+hardly do.
 """
 
 from __future__ import annotations
