@@ -89,3 +89,32 @@ def test_scenes_of_a_concept(objects):
     pictures = of_concept("tokens", "cat", 2, objects)
     assert len(pictures) == 2 and not np.array_equal(pictures[0].image, pictures[1].image)
     assert all(len(p.objects) == objects and "cat" in [t.concept for t in p.objects] for p in pictures)
+
+
+def test_the_measurement_runs_and_keeps_its_rows(monkeypatch, tmp_path, capsys):
+    pytest.importorskip("pydensecrf", reason="no dense CRF here")
+    monkeypatch.setattr(measure_tokens, "CONCEPTS", ("cat",))
+    monkeypatch.setattr(measure_tokens, "ANNOTATIONS", 1)
+    out = tmp_path / "tokens.json"
+    few = ["--validation", "1", "--test", "1", "--out", str(out)]
+    measure_tokens.main(["--ask", "word", "token", "mask", *few])
+    table = json.loads(out.read_text())["miou"]
+    assert set(table) == {"word", "token", "mask"} and set(table["word"]) == {"1 object(s)", "2 object(s)"}
+    assert table["mask"]["1 object(s)"]["OVAM"][0] > 0.9, "the exact mask, on the maps' grid"
+    assert "DAAM" in table["token"]["1 object(s)"] and "DAAM" not in table["mask"]["1 object(s)"]
+
+
+def test_drawn_pictures_have_the_oracles_truth(monkeypatch):
+    class Half:
+        def labels(self, image):
+            labels = torch.zeros(image.height, image.width, dtype=torch.int64)
+            labels[:, ::2] = CONCEPTS.index("cat") + 1
+            return labels
+
+    monkeypatch.setattr(measure_tokens, "CONCEPTS", ("cat",))
+    monkeypatch.setattr(measure_tokens, "STEPS", 4)
+    pipe = ov.load_pipeline()
+    pipe.set_progress_bar_config(disable=True)
+    [seen] = measure_tokens.draw(pipe, Half(), 1, seed=0)
+    assert len(seen.trace.steps) == 4 and seen.truth.float().mean() == 0.5
+    assert "cat" in seen.picture.caption

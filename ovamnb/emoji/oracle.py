@@ -77,7 +77,7 @@ def train_oracle(
     """Trains the oracle, or reads it back: the checkpoint of a finished run is its result.
 
     Half of the pictures pass through `pipe`'s VAE first (the bundled model's, by default), so that soft edges
-    and washed-out textures are nothing new. About half an hour on two cores.
+    and washed-out textures are nothing new. More than an hour on one core.
     """
     from ..pipelines import load_pipeline
 
