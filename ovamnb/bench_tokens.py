@@ -28,7 +28,6 @@ from tqdm.auto import tqdm
 
 from .bench_memory import peak_memory
 from .emoji.data import of_concept
-from .goal import Goal
 from .images import record_image
 from .optimize import optimize_token
 from .pipelines import load_pipeline
@@ -49,43 +48,46 @@ STEPWISE = {
 """What each row changes, all above it kept."""
 
 
+Track = list[tuple[float, Tensor, float]]
+"""(seconds since the start, states (token, dim), loss) at each evaluation."""
+
+
 @dataclass
 class Run:
-    """One optimisation: (seconds since its start, maps' vectors (2 or more, dim)) at each evaluation."""
+    """One optimisation, and the memory that the process grew by."""
 
-    track: list[tuple[float, Tensor]]
+    track: Track
     peak: int
+
+    @property
+    def end(self) -> Tensor:
+        """The states with the smallest loss, which is what an optimisation returns."""
+        return min(self.track, key=lambda moment: moment[2])[1]
 
 
 class Clock:
     """Notes what an optimisation holds at each evaluation; its own time does not count."""
 
     def __init__(self) -> None:
-        self.track: list[tuple[float, Tensor]] = []
+        self.track: Track = []
         self.start, self.lost = time.perf_counter(), 0.0
 
-    def note(self, states: Tensor) -> None:
+    def note(self, states: Tensor, loss: float) -> None:
         now = time.perf_counter()
-        self.track.append((now - self.start - self.lost, states.detach().cpu().clone()))
+        self.track.append((now - self.start - self.lost, states.detach().cpu().clone(), loss))
         self.lost += time.perf_counter() - now
 
 
-def ours(trace: Trace, mask: Tensor, recipe: TokenRecipe) -> list[tuple[float, Tensor]]:
+def ours(trace: Trace, mask: Tensor, recipe: TokenRecipe) -> Track:
     """Our optimisation, beginning at the word."""
-    text = trace.text_of(f"a photograph of {with_article(CONCEPT)}")
-    [place] = text.find(CONCEPT)
-    others = [i for i in range(len(text.states)) if i not in place]
-    background = text.states[:1] if recipe.background == "start" else text.states[others]
     clock = Clock()
-
-    def watch(_: int, vector: Tensor, __: float) -> None:
-        clock.note(torch.cat([background, vector.cpu()[None]]))
-
-    optimize_token(trace, mask, init=CONCEPT, recipe=recipe, watch=watch)
-    return clock.track
+    token = optimize_token(
+        trace, mask, init=CONCEPT, recipe=recipe, watch=lambda _, vector, loss: clock.note(vector, loss)
+    )
+    return [(t, torch.cat([token.background, vector[None]]), loss) for t, vector, loss in clock.track]
 
 
-def official(trace: Trace, mask: Tensor, folder: Path, epochs: int) -> list[tuple[float, Tensor]]:
+def official(trace: Trace, mask: Tensor, folder: Path, epochs: int) -> Track:
     """The authors' optimisation on the queries of our trace, with the settings of their experiments."""
     sys.path.insert(0, str(folder))
     block_of = importlib.import_module("ovam.stable_diffusion.daam_block").CrossAttentionDAAMBlock
@@ -117,7 +119,7 @@ def official(trace: Trace, mask: Tensor, folder: Path, epochs: int) -> list[tupl
     with tqdm(total=epochs, desc="official") as bar:
 
         def note(epoch, embedding, heat, loss) -> None:
-            clock.note(embedding)
+            clock.note(embedding, loss.item())
             bar.update()
 
         optimize_embedding(
@@ -126,7 +128,7 @@ def official(trace: Trace, mask: Tensor, folder: Path, epochs: int) -> list[tupl
     return clock.track
 
 
-def run(action: Callable[[], list[tuple[float, Tensor]]]) -> Run:
+def run(action: Callable[[], Track]) -> Run:
     with peak_memory(torch.device("cpu")) as taken:
         track = action()
     return Run(track, taken())
@@ -150,25 +152,14 @@ def reached(run_: Run, scene: tuple[Trace, Tensor], goal: float) -> int | None:
     return next((i for i in looked_at if best_iou([scene], run_.track[i][1]) >= goal), None)
 
 
-def final(run_: Run, scene: tuple[Trace, Tensor], recipe: TokenRecipe) -> Tensor:
-    """The vectors with the smallest loss of the recipe, which is what an optimisation returns."""
-
-    def loss(states: Tensor) -> float:
-        return Goal(*scene, states[:-1], recipe).loss(states[-1]).item()
-
-    return min((states for _, states in run_.track), key=loss)
-
-
 def look(pipe, stream: str, count: int, steps: int) -> list[tuple[Trace, Tensor]]:
     """Scenes of CONCEPT, noised at `steps` levels as if they had been denoised in so many steps."""
-    side = pipe.unet.config.sample_size
     times = [int(t) for t in torch.linspace(20, 900, steps)]
     found = []
     for picture in of_concept(stream, CONCEPT, count):
         trace = record_image(
             pipe, Image.fromarray(picture.image), picture.caption, timesteps=times, dtype=torch.float32
         )
-        assert max(max(block.grid) for block in trace.blocks.values()) == side
         found.append((trace, torch.from_numpy(picture.mask(CONCEPT))))
     return found
 
@@ -188,20 +179,21 @@ def main(arguments: list[str] | None = None) -> None:
     pipe = load_pipeline(device="cpu")
     [scene], unseen = look(pipe, "tokens", 1, given.steps), look(pipe, "test", given.unseen, given.steps)
     recipe = TokenRecipe(**vars(TOKEN_RECIPES["paper"]) | {"evaluations": given.epochs})
-    paper = recipe
-    runs: dict[str, tuple[Run, TokenRecipe]] = {}
+    rows: dict[str, Callable[[], Track]] = {}
     if given.official:
-        runs["the authors' code"] = run(partial(official, *scene, given.official, given.epochs)), paper
+        rows["the authors' code"] = partial(official, *scene, given.official, given.epochs)
     for name, changes in STEPWISE.items():
         recipe = TokenRecipe(**vars(recipe) | changes)
-        runs[name] = run(partial(ours, *scene, recipe)), recipe
+        rows[name] = partial(ours, *scene, recipe)
     fast = TOKEN_RECIPES["fast"]
     free = TokenRecipe(**vars(fast) | {"proximity": 0.0, "evaluations": 100})
-    for name, recipe in {"the default": fast, "… free, 100 evaluations": free}.items():
-        runs[name] = run(partial(ours, *scene, recipe)), recipe
+    rows |= {
+        "the default": partial(ours, *scene, fast),
+        "… free, 100 evaluations": partial(ours, *scene, free),
+    }
+    runs = {name: run(action) for name, action in rows.items()}
 
-    ends = {name: final(made, scene, how) for name, (made, how) in runs.items()}
-    goal = best_iou([scene], next(iter(ends.values())))
+    goal = best_iou([scene], next(iter(runs.values())).end)
     word = scene[0].text_of(f"a photograph of {with_article(CONCEPT)}").states[:-1]  # its class comes last
     print(f"{given.steps} steps, {torch.get_num_threads()} threads, torch {torch.__version__}")
     print(
@@ -211,13 +203,13 @@ def main(arguments: list[str] | None = None) -> None:
     print(
         f"{'':<30}{'seconds':>9}{'faster':>9}{'peak MB':>9}{'IoU':>8}{'unseen':>8}   reaches the goal after"
     )
-    whole = next(iter(runs.values()))[0].track[-1][0]
-    for name, (made, _) in runs.items():
+    whole = next(iter(runs.values())).track[-1][0]
+    for name, made in runs.items():
         seconds, at = made.track[-1][0], reached(made, scene, goal)
         first = "–" if at is None else f"{at + 1} evaluations, {made.track[at][0]:.2f} s"
         print(
             f"{name:<30}{seconds:9.2f}{f'{whole / seconds:.0f} ×':>9}{made.peak / 1e6:9.0f}"
-            f"{best_iou([scene], ends[name]):8.3f}{best_iou(unseen, ends[name]):8.3f}   {first}"
+            f"{best_iou([scene], made.end):8.3f}{best_iou(unseen, made.end):8.3f}   {first}"
         )
 
 

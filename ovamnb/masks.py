@@ -49,7 +49,8 @@ def fitted(mask: Tensor, image_size: Grid | None, grid: Grid) -> Tensor:
     """
     h, w = mask.shape
     ideal_h, ideal_w = image_size or grid
-    if abs(h * ideal_w - w * ideal_h) > max(h, w) * max(1, max(ideal_h, ideal_w) // 16):
+    # At the ideal width the mask would be as high as the image, to within one pixel of the coarser of both.
+    if abs(h * ideal_w / w - ideal_h) > max(1.0, ideal_w / w):
         raise ValueError(
             f"The mask is {show_grid((h, w))} (height × width), the image {show_grid((ideal_h, ideal_w))}: "
             "annotate the image as it is, uncropped."

@@ -36,7 +36,7 @@ def daam(trace: Trace, prompt: str, word: str | Token, *, image: int = 0) -> Ten
         word.require_model(trace.key_weights)
         for place in places:
             states[place] = word.anchored(states[0]).to(states)
-    layers, _, count = trace.block_maps(states, image=image)
+    layers, _, count = trace.block_maps(states, image=image, queries="conditional")
     grid = max((tuple(layer.shape[-2:]) for layer in layers), key=math.prod)
     tokens = [token for place in places for token in place]
     total = sum(

@@ -13,6 +13,9 @@ from .storage import read_trace, write_trace
 from .text import Text, TextEncoder, from_states
 from .tokens import Token, as_text
 
+Asked = str | Sequence[str] | Tensor | Token | Sequence[Token]
+"""What maps can be asked for: see `Trace.maps`."""
+
 
 class Trace:
     """The recording of one generation. Comes from `ov.record` or `ov.Trace.load`.
@@ -41,7 +44,7 @@ class Trace:
 
     def maps(
         self,
-        text: str | Sequence[str] | Tensor | Token | Sequence[Token],
+        text: Asked,
         *,
         image: int = 0,
         queries: str | None = None,
@@ -76,18 +79,11 @@ class Trace:
         return AttentionMaps(total, text, count)
 
     def block_maps(
-        self,
-        text: str | Sequence[str] | Tensor | Token | Sequence[Token],
-        *,
-        image: int = 0,
-        queries: str | None = None,
-        blocks: Blocks | None = None,
-        steps: int | Iterable[int] | None = None,
-        softmax: bool = True,
+        self, text: Asked, *, steps: int | Iterable[int] | None = None, softmax: bool = True, **choices
     ) -> tuple[list[Tensor], Text, int]:
         """What `maps` sums: one (token, h, w) for each block on its own grid; the text; heads × steps, summed
-        over blocks."""
-        names, half, image = self.select(blocks=blocks, queries=queries, image=image)
+        over blocks. `choices`: image, queries and blocks, as for `maps`."""
+        names, half, image = self.select(**choices)
         rows = self._rows(steps)
         text = self.text_of(text)
 
@@ -220,7 +216,7 @@ class Trace:
             raise ValueError(f"There is no image {image}: the trace has {self.images}, counted from 0.")
         return image
 
-    def text_of(self, text: str | Sequence[str] | Tensor | Token | Sequence[Token]) -> Text:
+    def text_of(self, text: Asked) -> Text:
         """An attribution text as its states (token, dim) in this model's text space: see `maps`."""
         self._require_data()
         tokens = [text] if isinstance(text, Token) else text

@@ -1,7 +1,7 @@
 """What an optimised token is worth, beside the plain word: `python -m ovamnb.emoji.measure_tokens`.
 
 Five annotated scenes of every class make five tokens of it, each from one scene alone; they are asked about
-scenes they never saw, with other objects' neighbours, grounds, noise and captions, in four ways: OVAM, DAAM,
+scenes they never saw, with other grounds, sizes, noise and captions, in four ways: OVAM, DAAM,
 Attn2Mask and DiffSegmenter. The mean and the spread over the five annotations are reported, not the best one.
 Each row's threshold is chosen on validation scenes and reported on test scenes, for words and tokens alike.
 Masks are exact, since the scenes are rendered: each class has three drawings, which come back in other sizes,
@@ -198,14 +198,15 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--validation", type=int, default=2, help="scenes of a class (default %(default)s)")
     parser.add_argument("--test", type=int, default=4, help="scenes of a class (default %(default)s)")
-    parser.add_argument("--ask", nargs="+", choices=ASKED, default=ASKED, help="only some of the rows")
+    parser.add_argument("--ask", nargs="+", choices=ASKED, help="only some of the rows")
     parser.add_argument(
         "--oracle", type=Path, help="on pictures that the model draws, with this oracle's truth"
     )
     parser.add_argument("--out", type=Path, default=FIGURES)
     given = parser.parse_args(arguments)
-    if given.oracle and set(given.ask) - {"word", "shipped"}:
-        given.ask = ["word", "shipped"]
+    wanted = given.ask or (("word", "shipped") if given.oracle else ASKED)
+    if given.oracle and set(wanted) - {"word", "shipped"}:
+        parser.error("Pictures that the model draws are asked for words and shipped tokens only.")
     pipe = load_pipeline()
     pipe.set_progress_bar_config(disable=True)
     oracle = train_oracle(given.oracle) if given.oracle else None
@@ -214,7 +215,7 @@ def main(arguments: list[str] | None = None) -> None:
     kind = "drawn" if oracle else "rendered"
     figures |= {f"{kind} of a class": {"validation": given.validation, "test": given.test}}
     for how, objects, scored in measure(
-        pipe, given.ask, validation=given.validation, test=given.test, oracle=oracle
+        pipe, wanted, validation=given.validation, test=given.test, oracle=oracle
     ):
         print(
             f"{how}, {objects}",
