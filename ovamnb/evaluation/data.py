@@ -1,0 +1,140 @@
+"""What a data set is: examples with a truth for every pixel, in two fixed splits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+IGNORED = 255
+"""The label of pixels that do not count."""
+SPLITS = ("validation", "test")
+"""Thresholds are chosen on the first and reported on the second."""
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One picture and its truth.
+
+    `labels` (h, w) uint8: 0 is the background, k the class `classes[k - 1]` of its data set, 255 does not
+    count.
+    `image`: the picture, of the same size; None where the model draws it, from `prompt` and `seed`.
+    `prompt`: what the picture was drawn from or what is known about it; None for a mere photograph.
+    """
+
+    name: str
+    labels: np.ndarray
+    image: Image.Image | None = None
+    prompt: str | None = None
+    seed: int | None = None
+
+    def present(self) -> list[int]:
+        """The labels of the classes that it shows, in order."""
+        return [int(label) for label in np.unique(self.labels) if label not in (0, IGNORED)]
+
+
+class Data:
+    """A split of a data set: a sequence of examples, read one at a time.
+
+        data = load_data("voc", split="test", root="data/VOCdevkit")
+        data.names[0], data[0].labels, data.classes
+
+    Subclasses set `classes` and `names`, which are unique and do not depend on what was read before, and
+    `truth`, a few words on where the labels come from; and define `read`.
+    """
+
+    classes: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    truth: str = "annotated by people"
+
+    def read(self, index: int) -> Example:
+        """Example `index` from wherever it lies."""
+        raise NotImplementedError
+
+    def __getitem__(self, index: int) -> Example:
+        if not 0 <= index < len(self.names):
+            raise IndexError(f"There is no example {index}: the split has {len(self)}.")
+        example = self.read(index)
+        check(example, self.classes)
+        return example
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def check(example: Example, classes: tuple[str, ...]) -> None:
+    """ValueError where an example's labels and image do not fit together, or mean no class."""
+    labels = example.labels
+    if labels.ndim != 2 or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f"'{example.name}': labels are whole numbers of shape (h, w), not {labels.dtype} {labels.shape}."
+        )
+    if example.image is not None and example.image.size != labels.shape[::-1]:
+        w, h = example.image.size
+        raise ValueError(
+            f"'{example.name}': the image has {h}×{w} pixels, its labels {labels.shape[0]}×{labels.shape[1]}: "
+            "give labels of the image's own size."
+        )
+    wrong = sorted({int(v) for v in np.unique(labels)} - {*range(len(classes) + 1), IGNORED})
+    if wrong:
+        raise ValueError(
+            f"'{example.name}': the labels {wrong[:5]} mean nothing: 0 is the background, 1 to {len(classes)} "
+            f"are the classes, {IGNORED} does not count."
+        )
+
+
+def require(path: Path, what: str) -> Path:
+    """The path; FileNotFoundError where it is not there, `what` saying where to get it and where to put it."""
+    if not path.exists():
+        raise FileNotFoundError(f"'{path}' is not there: {what}")
+    return path
+
+
+def split_by_name(names: list[str], split: str, share: int = 4) -> list[str]:
+    """The names of a split, where the data set has none of its own: one in `share` is for validation, by a hash
+    of the name, so that an added example moves no other."""
+    from zlib import crc32
+
+    chosen = [
+        name for name in sorted(names) if (crc32(name.encode()) % share == 0) == (split == "validation")
+    ]
+    if not chosen:
+        raise ValueError(f"The {split} split is empty: of {len(names)} examples none falls into it.")
+    return chosen
+
+
+# name → (module, class). Each is called with (root, split), root being a Path or None.
+DATA: dict[str, tuple[str, str]] = {
+    "emoji-real": ("ovamnb.emoji.sets", "Rendered"),
+    "emoji-sim": ("ovamnb.emoji.sets", "Simple"),
+    "emoji-cap": ("ovamnb.emoji.sets", "Captioned"),
+    "voc": ("ovamnb.evaluation.pascal", "VOC"),
+    "context": ("ovamnb.evaluation.pascal", "Context"),
+    "coco-object": ("ovamnb.evaluation.coco", "COCOObject"),
+    "folder": ("ovamnb.evaluation.folders", "Folder"),
+    "ovam-sim": ("ovamnb.evaluation.folders", "OVAMSim"),
+    "ovam-cap": ("ovamnb.evaluation.folders", "OVAMCap"),
+}
+
+
+def load_data(name: str, *, split: str = "test", root: str | Path | None = None) -> Data:
+    """A split of a data set by its name: see DATA.
+
+    `root`: the folder it lies in; None for the sets that come with this package, and for the others' usual
+    place, data/NAME. Raises ValueError for an unknown name or split, or an empty split, and FileNotFoundError,
+    with where to get it, for a set that is not there.
+    """
+    if name not in DATA:
+        raise ValueError(f"There is no data set '{name}': choose of {', '.join(DATA)}.")
+    if split not in SPLITS:
+        raise ValueError(f"The splits are {' and '.join(SPLITS)}, not '{split}'.")
+    module, cls = DATA[name]
+    make: Callable[[Path | None, str], Data] = getattr(import_module(module), cls)
+    data = make(None if root is None else Path(root), split)
+    if not len(data):
+        raise ValueError(f"The {split} split of {name} is empty.")
+    return data
