@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 from PIL import Image
@@ -44,7 +46,8 @@ class Data:
         data.names[0], data[0].labels, data.classes
 
     Subclasses set `classes` and `names`, which are unique and do not depend on what was read before, and
-    `truth`, a few words on where the labels come from; and define `read`.
+    `truth`, a few words on where the labels come from; and define `read`, and `source` where the labels lie
+    in files.
     """
 
     classes: tuple[str, ...] = ()
@@ -55,50 +58,105 @@ class Data:
         """Example `index` from wherever it lies."""
         raise NotImplementedError
 
+    def source(self, index: int) -> Path | None:
+        """The file that holds the labels of example `index`, for errors to name; None without one."""
+        return None
+
     def __getitem__(self, index: int) -> Example:
         if not 0 <= index < len(self.names):
             raise IndexError(f"There is no example {index}: the split has {len(self)}.")
         example = self.read(index)
-        check(example, self.classes)
+        check(example, self.classes, self.source(index))
         return example
 
     def __len__(self) -> int:
         return len(self.names)
 
 
-def check(example: Example, classes: tuple[str, ...]) -> None:
-    """ValueError where an example's labels and image do not fit together, or mean no class."""
-    labels = example.labels
+def check(example: Example, classes: tuple[str, ...], source: Path | None = None) -> None:
+    """ValueError where an example's labels and image do not fit together, or mean no class.
+
+    `source`: the file of the labels, which the error then names instead of the example.
+    """
+    labels, name = example.labels, source or example.name
     if labels.ndim != 2 or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
-            f"'{example.name}': labels are whole numbers of shape (h, w), not {labels.dtype} {labels.shape}."
+            f"'{name}': labels are whole numbers of shape (h, w), not {labels.dtype} {labels.shape}."
         )
     if example.image is not None and example.image.size != labels.shape[::-1]:
         w, h = example.image.size
         raise ValueError(
-            f"'{example.name}': the image has {h}×{w} pixels, its labels {labels.shape[0]}×{labels.shape[1]}: "
+            f"'{name}': the image has {h}×{w} pixels, its labels {labels.shape[0]}×{labels.shape[1]}: "
             "give labels of the image's own size."
         )
     wrong = sorted({int(v) for v in np.unique(labels)} - {*range(len(classes) + 1), IGNORED})
     if wrong:
         raise ValueError(
-            f"'{example.name}': the labels {wrong[:5]} mean nothing: 0 is the background, 1 to {len(classes)} "
+            f"'{name}': the labels {wrong[:5]} mean nothing: 0 is the background, 1 to {len(classes)} "
             f"are the classes, {IGNORED} does not count."
         )
 
 
 def require(path: Path, what: str) -> Path:
-    """The path; FileNotFoundError where it is not there, `what` saying where to get it and where to put it."""
+    """The path; FileNotFoundError where it is not there, `what` saying where to get it and to put it."""
     if not path.exists():
         raise FileNotFoundError(f"'{path}' is not there: {what}")
     return path
 
 
-def split_by_name(names: list[str], split: str, share: int = 4) -> list[str]:
-    """The names of a split, where the data set has none of its own: one in `share` is for validation, by a hash
-    of the name, so that an added example moves no other."""
-    from zlib import crc32
+def read_text(path: Path, what: str) -> str:
+    """A text file; FileNotFoundError as `require`, ValueError where it is not in UTF-8."""
+    try:
+        return require(path, what).read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"'{path}' is no text in UTF-8 ({error.reason}): save it as such.") from None
 
+
+def read_lines(path: Path, what: str) -> tuple[str, ...]:
+    """The lines of a text file, stripped, without the empty ones; ValueError where one comes twice."""
+    lines = [line for line in map(str.strip, read_text(path, what).splitlines()) if line]
+    for line, times in Counter(lines).items():
+        if times > 1:
+            raise ValueError(f"'{path}' names '{line}' more than once: leave one.")
+    return tuple(lines)
+
+
+def read_image(path: Path, what: str) -> Image.Image:
+    """A picture from a file, as RGB; FileNotFoundError as `require`, ValueError where it is damaged."""
+    return _opened(path, what).convert("RGB")
+
+
+def read_labels(path: Path, what: str) -> np.ndarray:
+    """A label map (h, w) uint8 from a PNG of one channel or with a palette, whose colours do not matter.
+
+    Raises FileNotFoundError as `require`, and ValueError where the file is damaged or has no such labels.
+    """
+    image = _opened(path, what)
+    if image.mode not in ("1", "L", "P"):
+        raise ValueError(
+            f"'{path}' holds no labels but {image.mode} pixels: save the number of each pixel's class in one "
+            f"channel of 8 bits, or as the index into a palette."
+        )
+    return np.array(image, dtype=np.uint8)
+
+
+def _opened(path: Path, what: str) -> Image.Image:
+    try:
+        with Image.open(require(path, what)) as image:
+            image.load()
+            return image
+    except FileNotFoundError:
+        raise
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow says SyntaxError of a broken PNG
+        raise ValueError(f"'{path}' cannot be read as a picture ({error}): copy or unpack it anew.") from None
+
+
+def split_by_name(names: list[str], split: str, share: int = 4) -> list[str]:
+    """The names of a split, where the data set has none of its own.
+
+    One in `share` is for validation, by a hash of the name, so that an added example moves no other. Raises
+    ValueError where none is left.
+    """
     chosen = [
         name for name in sorted(names) if (crc32(name.encode()) % share == 0) == (split == "validation")
     ]
@@ -125,8 +183,8 @@ def load_data(name: str, *, split: str = "test", root: str | Path | None = None)
     """A split of a data set by its name: see DATA.
 
     `root`: the folder it lies in; None for the sets that come with this package, and for the others' usual
-    place, data/NAME. Raises ValueError for an unknown name or split, or an empty split, and FileNotFoundError,
-    with where to get it, for a set that is not there.
+    place, data/NAME. Raises ValueError for an unknown name or split, or an empty split, and
+    FileNotFoundError, with where to get it, for a set that is not there.
     """
     if name not in DATA:
         raise ValueError(f"There is no data set '{name}': choose of {', '.join(DATA)}.")
