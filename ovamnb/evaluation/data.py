@@ -16,6 +16,9 @@ IGNORED = 255
 """The label of pixels that do not count."""
 SPLITS = ("validation", "test")
 """Thresholds are chosen on the first and reported on the second."""
+NEAR = 6.0
+"""Of 255: how far thumbnails of one picture, drawn on two machines, may be apart; another seed's are by
+40."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,12 +50,14 @@ class Data:
 
     Subclasses set `classes` and `names`, which are unique and do not depend on what was read before, and
     `truth`, a few words on where the labels come from; and define `read`, and `source` where the labels lie
-    in files.
+    in files. `steps`, `guidance`: how pictures are drawn that are not given, or were drawn by a model.
     """
 
     classes: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     truth: str = "annotated by people"
+    steps: int = 30
+    guidance: float = 7.5
 
     def read(self, index: int) -> Example:
         """Example `index` from wherever it lies."""
@@ -61,6 +66,21 @@ class Data:
     def source(self, index: int) -> Path | None:
         """The file that holds the labels of example `index`, for errors to name; None without one."""
         return None
+
+    def seen(self, index: int) -> np.ndarray | None:
+        """The `thumbnail` of the picture that was labelled; None where none is known."""
+        image = self.read(index).image
+        return None if image is None else thumbnail(image)
+
+    def verify(self, index: int, image: Image.Image) -> None:
+        """ValueError unless a picture that was drawn anew is the one that was labelled."""
+        seen = self.seen(index)
+        if seen is not None and np.abs(thumbnail(image) - seen).mean() > NEAR:
+            raise ValueError(
+                f"The model drew another picture for '{self.names[index]}' than the one that was labelled: "
+                "these labels belong to another model, scheduler, size or number of steps. For a model of "
+                "one's own, take its own pictures and labels, as a data set `folder`."
+            )
 
     def __getitem__(self, index: int) -> Example:
         if not 0 <= index < len(self.names):
@@ -95,6 +115,11 @@ def check(example: Example, classes: tuple[str, ...], source: Path | None = None
             f"'{name}': the labels {wrong[:5]} mean nothing: 0 is the background, 1 to {len(classes)} "
             f"are the classes, {IGNORED} does not count."
         )
+
+
+def thumbnail(image: Image.Image) -> np.ndarray:
+    """Mean colours of 4×4 parts of the image, (48,) in 0 to 255."""
+    return np.asarray(image.convert("RGB").resize((4, 4), Image.Resampling.BOX), float).ravel()
 
 
 def require(path: Path, what: str) -> Path:

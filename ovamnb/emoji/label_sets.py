@@ -1,0 +1,138 @@
+"""Makes emoji-sim and emoji-cap: `python -m ovamnb.emoji.label_sets`.
+
+The model draws; the oracle, a segmenter that was trained on rendered scenes, says which pixel shows what.
+A picture stays if the oracle finds a class in it that its prompt names; pixels of classes that the prompt
+does not name do not count (255), since there the oracle and the model disagree on what was drawn. How many
+pictures were dropped stands in the index. Pictures are kept under `--work`, so that an interrupted run goes
+on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm.auto import tqdm
+
+from ..evaluation.data import IGNORED, thumbnail
+from ..pipelines import load_pipeline
+from ..text import with_article
+from .data import stream_rng
+from .measure_generation import GUIDANCE, STEPS
+from .oracle import Oracle, oracle_miou, train_oracle
+from .scenes import scene
+from .sets import FOLDER
+from .sprites import CONCEPTS
+from .token_bank import SMALLEST
+
+SIMPLE = {"validation": 1, "test": 3}
+"""Pictures of each concept."""
+CAPTIONED = {"validation": 28, "test": 84}
+Plan = dict[str, object]
+"""name, split, prompt, seed, named: the classes that the prompt names."""
+
+
+def simple_plans() -> Iterator[Plan]:
+    """ "a photograph of a cat", with seeds that the shipped tokens never saw."""
+    for split, count in SIMPLE.items():
+        for number, concept in enumerate(CONCEPTS):
+            for k in range(count):
+                seed = {"validation": 100_000, "test": 200_000}[split] + 10 * number + k
+                name = f"{split}-{concept.replace(' ', '-')}-{k + 1}"
+                prompt = f"a photograph of {with_article(concept)}"
+                yield {"name": name, "split": split, "prompt": prompt, "seed": seed, "named": [concept]}
+
+
+def captioned_plans() -> Iterator[Plan]:
+    """Captions as the model was trained on, of scenes of one and two objects that it never saw."""
+    for split, count in CAPTIONED.items():
+        first = {"validation": 0, "test": 1000}[split]
+        for k in range(first, first + count):
+            picture = scene(stream_rng(0, "captions", k), count=1 + k % 2)
+            named = [thing.concept for thing in picture.objects]
+            yield {
+                "name": f"{split}-{k - first:03d}",
+                "split": split,
+                "prompt": picture.caption,
+                "seed": 300_000 + k,
+                "named": named,
+            }
+
+
+PLANS = {"emoji-sim": simple_plans, "emoji-cap": captioned_plans}
+
+
+def drawn(pipe, plan: Plan, folder: Path) -> Image.Image:
+    """The picture of a plan, drawn once and then read back."""
+    path = folder / f"{plan['name']}.png"
+    if not path.exists():
+        [image] = pipe(
+            plan["prompt"],
+            num_inference_steps=STEPS,
+            guidance_scale=GUIDANCE,
+            generator=torch.Generator().manual_seed(plan["seed"]),
+        ).images
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        image.save(partial, format="png")
+        partial.replace(path)
+    with Image.open(path) as image:
+        return image.convert("RGB")
+
+
+def labelled(oracle: Oracle, image: Image.Image, named: list[str]) -> np.ndarray | None:
+    """The truth (h, w) uint8 by the oracle; None where it finds none of the named classes."""
+    labels = oracle.labels(image).numpy().astype(np.uint8)
+    own = [CONCEPTS.index(name) + 1 for name in named]
+    own = [label for label in own if (labels == label).mean() > SMALLEST]
+    labels[~np.isin(labels, [0, *own])] = IGNORED
+    return labels if own else None
+
+
+def make(pipe, oracle: Oracle | None, kind: str, work: Path, trust: dict[str, float]) -> None:
+    """Draws a set's pictures and, given an oracle, writes its labels and its index to the assets."""
+    plans = list(PLANS[kind]())
+    pictures = [drawn(pipe, plan, work / kind) for plan in tqdm(plans, desc=f"drawing {kind}")]
+    if oracle is None:
+        return
+    rows, tiles = [], []
+    for plan, image in zip(plans, tqdm(pictures, desc="labelling"), strict=True):
+        labels = labelled(oracle, image, plan["named"])
+        if labels is not None:
+            seen = [round(v) for v in thumbnail(image)]
+            rows.append({k: plan[k] for k in ("name", "split", "prompt", "seed")} | {"thumbnail": seen})
+            tiles.append(labels)
+    FOLDER.mkdir(exist_ok=True)
+    Image.fromarray(np.concatenate(tiles)).save(FOLDER / f"{kind}.png", optimize=True)
+    lines = ",\n  ".join(json.dumps(row) for row in rows)
+    head = f'"oracle": {json.dumps(trust)},\n "dropped": {len(plans) - len(rows)}'
+    (FOLDER / f"{kind}.json").write_text(f'{{{head},\n "pictures": [\n  {lines}\n]}}\n')
+    print(f"{kind}: {len(rows)} pictures, {len(plans) - len(rows)} dropped")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--oracle", type=Path, default=Path("runs/oracle"), help="kept or trained there")
+    parser.add_argument("--work", type=Path, default=Path("runs/sets"), help="where pictures are kept")
+    parser.add_argument("--only-draw", action="store_true", help="no labels yet")
+    given = parser.parse_args(arguments)
+    pipe = load_pipeline(device="cpu")
+    pipe.set_progress_bar_config(disable=True)
+    oracle, trust = None, {}
+    if not given.only_draw:
+        oracle = train_oracle(given.oracle, device="cpu")
+        trust = {"rendered": oracle_miou(oracle), "reconstructed": oracle_miou(oracle, pipe.vae)}
+        print(f"the oracle's mIoU: {trust}", flush=True)
+    for kind in PLANS:
+        make(pipe, oracle, kind, given.work, trust)
+
+
+if __name__ == "__main__":
+    main()

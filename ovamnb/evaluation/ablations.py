@@ -1,0 +1,167 @@
+"""What each choice is worth: blocks, steps, heads, halves, sharpening, precision.
+
+    rows = ablations(pipe, steps=25)["blocks"]          # setting → method
+    Evaluation(pipe, [...], methods=flat(...), recording=RECORDING, look=Parts).run(data, folder)
+
+A map is a sum over blocks, steps and heads, so it is computed once in parts, and every setting adds up its
+own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ..choose import on_grid
+from ..goal import evenly
+from ..maps import attention, keys
+from ..refine import minmax, resize
+from ..text import with_article
+from ..tokens import Token
+from ..unet import attentions, unet_of
+from .rows import Look, Method, ovam
+
+RECORDING = {"queries": "both", "dtype": torch.float32}
+Cast = Callable[[Tensor], Tensor]
+"""Queries (step, h·w, head·dim) → the same after they were kept in another precision."""
+
+
+class Parts(Look):
+    """A look whose maps are kept in parts, for as long as the look is."""
+
+    def parts(
+        self, ask: str | Token, half: str = "conditional", cast: Cast | None = None
+    ) -> dict[str, Tensor]:
+        """Block → the attention of the asked word or token, (step, head, h, w); a word of several sub-tokens
+        has their mean."""
+        kept = self.__dict__.setdefault("_kept", {})
+        mark = (ask.word if isinstance(ask, Token) else ask, half, cast)
+        if mark not in kept:
+            word = ask.word if isinstance(ask, Token) else ask
+            text = self.trace.text_of(
+                ask if isinstance(ask, Token) else f"a photograph of {with_article(word)}"
+            )
+            places = [place for found in text.find(word) for place in found]
+            kept[mark] = {
+                name: self.part(name, text.states, places, half, cast) for name in self.trace.select()[0]
+            }
+        return kept[mark]
+
+    def part(self, name: str, states: Tensor, places: Sequence[int], half: str, cast: Cast | None) -> Tensor:
+        """One block's attention to the tokens at `places`, (step, head, h, w)."""
+        block, query = self.trace.blocks[name], self.trace.queries[half][name][:, 0]
+        query = cast(query) if cast else query
+        key = keys(states.to(query.device), self.trace.key_weights[name])
+        found = [
+            attention(one, key, heads=block.heads, scale=block.scale)[..., places].mean(dim=-1)
+            for one in query
+        ]
+        return torch.stack(found).unflatten(-1, block.grid)
+
+
+def chosen_parts(
+    look: Parts,
+    *,
+    blocks: Sequence[int] | None = None,
+    steps: Iterable[int] | None = None,
+    heads: int | None = None,
+    half: str = "conditional",
+    cast: Cast | None = None,
+) -> Tensor:
+    """Scores (class, h, w) of the sums over the chosen parts: `blocks` are longer sides of grids, `steps`
+    places among those recorded, `heads` one head."""
+    heats = []
+    for ask in look.asks():
+        found = look.parts(ask, half, cast)
+        names = [
+            name
+            for name in found
+            if blocks is None or any(on_grid(side, look.trace.blocks[name].grid) for side in blocks)
+        ]
+        which = slice(None) if steps is None else list(steps)
+        head = slice(None) if heads is None else slice(heads, heads + 1)
+        maps = [found[name][which, head].sum(dim=(0, 1)) for name in names]
+        grid = max((one.shape for one in maps), key=math.prod)
+        heats.append(sum(resize(one, grid) for one in maps))
+    return minmax(resize(torch.stack(heats), look.image))
+
+
+def in_dtype(queries: Tensor, dtype: torch.dtype) -> Tensor:
+    """As kept in half precision."""
+    return queries.to(dtype).float()
+
+
+def in_eight_bits(queries: Tensor) -> Tensor:
+    """As kept in int8, each step's queries (h·w, head·dim) scaled by the largest number in them."""
+    scale = queries.abs().amax(dim=(-2, -1), keepdim=True) / 127
+    return (queries / scale).round() * scale
+
+
+def by_maximum(scores: Tensor) -> Tensor:
+    """Each map of (..., h, w) divided by its maximum alone, as OVAM and DAAM do."""
+    return scores / scores.amax(dim=(-2, -1), keepdim=True).clamp(min=1e-12)
+
+
+def ablations(pipe, steps: int) -> dict[str, dict[str, Method]]:
+    """What is varied → setting → method, for a model's own grids and heads and so many recorded steps."""
+    sides, heads = grid_sides(pipe), head_count(pipe)
+    subsets = [
+        [side for bit, side in enumerate(sides) if mask >> bit & 1] for mask in range(1, 2 ** len(sides))
+    ]
+    cut = chosen_parts
+    counts = sorted({1, 2, 3, 4, 6, 8, 12, 16, steps} & set(range(1, steps + 1)))
+    return {
+        "blocks": {"+".join(map(str, sorted(s))): partial(cut, blocks=tuple(s)) for s in subsets},
+        "one step": {str(k): partial(cut, steps=(k,)) for k in range(steps)},
+        "first steps": {str(n): partial(cut, steps=range(n)) for n in counts},
+        "last steps": {str(n): partial(cut, steps=range(steps - n, steps)) for n in counts},
+        "evenly spaced steps": {str(n): partial(cut, steps=evenly(steps, n)) for n in counts},
+        "one head": {str(k): partial(cut, heads=k) for k in range(heads)},
+        "queries of": {half: partial(cut, half=half) for half in ("conditional", "unconditional")},
+        "precision": {
+            "float32": cut,
+            "float16": partial(cut, cast=partial_cast(torch.float16)),
+            "bfloat16": partial(cut, cast=partial_cast(torch.bfloat16)),
+            "int8": partial(cut, cast=in_eight_bits),
+        },
+        "sharpening": {
+            "none": ovam,
+            "none, divided by the maximum": partial(ovam, scale=by_maximum),
+            "weights": partial(ovam, sharpen="weigh"),
+            "completion": partial(ovam, sharpen="complete"),
+            "crf": partial(ovam, crf=True),
+            "weights+crf": partial(ovam, sharpen="weigh", crf=True),
+            "completion+crf": partial(ovam, sharpen="complete", crf=True),
+        },
+    }
+
+
+CASTS: dict[torch.dtype, Cast] = {}
+
+
+def partial_cast(dtype: torch.dtype) -> Cast:
+    """One and the same function for each dtype, by which parts are kept."""
+    return CASTS.setdefault(dtype, partial(in_dtype, dtype=dtype))
+
+
+def flat(groups: Mapping[str, Mapping[str, Method]]) -> dict[str, Method]:
+    """ "group: setting" → method."""
+    return {f"{group}: {name}": method for group, found in groups.items() for name, method in found.items()}
+
+
+def grid_sides(pipe) -> list[int]:
+    """The longer sides of the grids of cross-attention in the down and up blocks, for the model's own
+    size."""
+    config = unet_of(pipe).config
+    side = config.sample_size if isinstance(config.sample_size, int) else max(config.sample_size)
+    kinds = config.down_block_types
+    return [-(-side // 2**level) for level, kind in enumerate(kinds) if "CrossAttn" in kind]
+
+
+def head_count(pipe) -> int:
+    """The fewest heads that a cross-attention has."""
+    return min(attn.heads for attn in attentions(unet_of(pipe), False)[0].values())

@@ -1,0 +1,243 @@
+"""What was counted, as a table and as CSV.
+
+    report = Report(folder)                 # of `run`: folder/validation and folder/test
+    print(report.text())
+    report.save(folder)                     # scores.csv, classes.csv, sweep.csv
+
+Each row's threshold is the one that scores best on the validation pictures; what it scores on the test
+pictures is the result. Beside it, marked, stands the threshold that would have been best on the test pictures
+themselves: only who knows the answer has it.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .counts import interval, iou, mean_iou, overlap, ratio
+from .rows import TOKEN, paper_threshold
+from .store import read_counts
+
+COLUMNS = (
+    "method",
+    "asked by",
+    "threshold",
+    "mIoU",
+    "low",
+    "high",
+    "with background",
+    "named in the prompt",
+    "not named",
+    "mean per picture",
+    "at the paper's threshold",
+    "best threshold",
+    "at the best",
+    "seconds a picture",
+)
+
+
+class Split:
+    """The counts of one split: its settings and what was counted of each picture."""
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / "settings.json"
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"There is no evaluation in '{folder}': run `python -m ovamnb.evaluate` first."
+            )
+        self.settings = json.loads(path.read_text())
+        self.classes: tuple[str, ...] = tuple(self.settings["classes"])
+        self.thresholds: tuple[float, ...] = tuple(self.settings["thresholds"])
+        names = self.settings["pictures"]
+        self.pictures = [read_counts(folder / "examples" / f"{name}.json") for name in names]
+        self.missing = [name for name, picture in zip(names, self.pictures, strict=True) if not picture]
+
+    def rows(self) -> list[str]:
+        """Those that were counted on every picture."""
+        first, *others = [picture.get("tables", {}) for picture in self.pictures]
+        return [row for row in first if all(row in other for other in others)]
+
+    def table(self, picture: dict, row: str, k: int) -> Tensor:
+        """The confusion (class + 1, class + 1) of a picture at threshold number k."""
+        labels = torch.tensor(picture["labels"])
+        table = torch.zeros(len(self.classes) + 1, len(self.classes) + 1, dtype=torch.int64)
+        table[labels[:, None], labels] = torch.tensor(picture["tables"][row][k])
+        return table
+
+    def total(self, row: str, k: int) -> Tensor:
+        """The confusion of all pictures together."""
+        return sum(self.table(picture, row, k) for picture in self.pictures)
+
+    def sweep(self, row: str) -> list[float]:
+        """The mean IoU at each threshold."""
+        return [mean_iou(self.total(row, k)) for k in range(len(self.thresholds))]
+
+    def overlaps(self, row: str, k: int) -> tuple[Tensor, Tensor]:
+        """Pixels in both and in either, (picture, class), the background left out."""
+        found = [overlap(self.table(picture, row, k)) for picture in self.pictures]
+        both, either = (torch.stack(part)[:, 1:] for part in zip(*found, strict=True))
+        return both, either
+
+    def named(self) -> Tensor:
+        """(picture, class) bool: whether the prompt names the class."""
+        found = torch.zeros(len(self.pictures), len(self.classes) + 1, dtype=torch.bool)
+        for row, picture in zip(found, self.pictures, strict=True):
+            row[picture["included"]] = True
+        return found[:, 1:]
+
+    def seconds(self, row: str) -> float:
+        """Mean seconds a picture, without the look that all rows share."""
+        return sum(picture["seconds"][row] for picture in self.pictures) / len(self.pictures)
+
+
+class Report:
+    """The scores of all rows of an evaluation. FileNotFoundError or ValueError where one is not complete."""
+
+    def __init__(self, folder: Path) -> None:
+        self.validation, self.test = Split(folder / "validation"), Split(folder / "test")
+        for name, split in (("validation", self.validation), ("test", self.test)):
+            if split.missing:
+                raise ValueError(
+                    f"{len(split.missing)} of {len(split.pictures)} {name} pictures are not counted yet, "
+                    f"'{split.missing[0]}' among them: run the same command again, and it goes on."
+                )
+
+    @cached_property
+    def scores(self) -> list[dict[str, str | float]]:
+        """For each row the values of COLUMNS; NaN for what does not apply."""
+        return [self.score(row) for row in self.test.rows() if row in self.validation.rows()]
+
+    def score(self, row: str) -> dict[str, str | float]:
+        """The values of COLUMNS of one row."""
+        chosen, swept = highest(self.validation.sweep(row)), self.test.sweep(row)
+        total = self.test.total(row, chosen)
+        both, either = self.test.overlaps(row, chosen)
+        low, high = interval(both, either)
+        named = self.test.named()
+        apart = [
+            ratio((both * part).sum(dim=0), (either * part).sum(dim=0)) if drawn(self.test) else math.nan
+            for part in (named, ~named)
+        ]
+        own, best = paper_threshold(row), highest(swept)
+        per_picture = [ratio(b, e) for b, e in zip(both, either, strict=True) if e.any()]
+        return dict(
+            zip(
+                COLUMNS,
+                (
+                    row.removesuffix(TOKEN),
+                    "tokens" if row.endswith(TOKEN) else "words",
+                    self.test.thresholds[chosen],
+                    swept[chosen],
+                    low,
+                    high,
+                    mean_iou(total, background=True),
+                    *apart,
+                    sum(per_picture) / len(per_picture),
+                    math.nan if own is None else swept[self.test.thresholds.index(own)],
+                    self.test.thresholds[best],
+                    swept[best],
+                    self.test.seconds(row),
+                ),
+                strict=True,
+            )
+        )
+
+    def header(self) -> list[str]:
+        """What stands above every table: which pictures, whose truth, and what the methods were told."""
+        settings = self.test.settings
+        told = {
+            "classes": "each picture's classes are given to the methods (oracle knowledge)",
+            "nothing": "all classes of the set are asked of each picture",
+        }[settings["known"]]
+        return [
+            f"{settings['data']}: {len(self.test.pictures)} test pictures, {len(self.test.classes)} classes",
+            f"model: {settings['model'] or 'without a name'}, weights {settings['weights']}, "
+            f"{settings['dtype']}, seed {settings['seed']}",
+            f"truth: {settings['truth']}",
+            f"known: {told}",
+            f"thresholds: the best on {len(self.validation.pictures)} validation pictures; 'at the best': "
+            "the best on the test pictures themselves (oracle knowledge)",
+            "low, high: 95 % of 1000 bootstrap draws over the test pictures, at the same threshold",
+            "versions: " + ", ".join(f"{name} {number}" for name, number in settings["versions"].items()),
+        ]
+
+    def text(self) -> str:
+        """The table, to read."""
+        lines = [*self.header(), ""]
+        shown = ("method", "asked by", "threshold", "mIoU", "low", "high", *COLUMNS[6:])
+        table = [shown, *([show(score[name]) for name in shown] for score in self.scores)]
+        widths = [max(len(row[i]) for row in table) for i in range(len(shown))]
+        lines += [
+            "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in table
+        ]
+        return "\n".join(lines)
+
+    def save(self, folder: Path) -> None:
+        """scores.csv; classes.csv, the IoU of each class; sweep.csv, the mean IoU of both splits at every
+        threshold. Their first lines, which begin with "#", are the header."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.save_table(folder / "scores.csv", COLUMNS, ([show(s[c]) for c in COLUMNS] for s in self.scores))
+        self.save_table(folder / "classes.csv", ("method", "asked by", "class", "IoU"), self.class_rows())
+        columns = ("method", "asked by", "split", "threshold", "mIoU")
+        self.save_table(folder / "sweep.csv", columns, self.sweep_rows())
+
+    def class_rows(self) -> Iterator[Sequence[str]]:
+        for score in self.scores:
+            row = score["method"] + (TOKEN if score["asked by"] == "tokens" else "")
+            values = iou(self.test.total(row, self.test.thresholds.index(score["threshold"])))
+            for name, value in zip(("background", *self.test.classes), values.tolist(), strict=True):
+                yield score["method"], score["asked by"], name, show(value)
+
+    def sweep_rows(self) -> Iterator[Sequence[str]]:
+        for score in self.scores:
+            row = score["method"] + (TOKEN if score["asked by"] == "tokens" else "")
+            for name, split in (("validation", self.validation), ("test", self.test)):
+                for threshold, value in zip(split.thresholds, split.sweep(row), strict=True):
+                    yield score["method"], score["asked by"], name, show(threshold), show(value)
+
+    def save_table(self, path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        with path.open("w", newline="") as file:
+            file.writelines(f"# {line}\n" for line in self.header())
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows(rows)
+
+
+def read_table(path: str | Path) -> list[dict[str, str | float]]:
+    """The rows of a CSV that `Report.save` wrote; numbers as numbers, NaN for what does not apply."""
+    with Path(path).open(newline="") as file:
+        rows = csv.DictReader(line for line in file if not line.startswith("#"))
+        return [{name: number(value) for name, value in row.items()} for row in rows]
+
+
+def number(text: str) -> str | float:
+    """A number where the text is one."""
+    try:
+        return float(text) if text else math.nan
+    except ValueError:
+        return text
+
+
+def show(value: str | float) -> str:
+    """A cell: three digits for a number, nothing for NaN."""
+    if isinstance(value, str):
+        return value
+    return "" if math.isnan(value) else f"{value:.3f}"
+
+
+def highest(values: Sequence[float]) -> int:
+    """The place of the highest value; NaN is lowest."""
+    return max(range(len(values)), key=lambda i: -math.inf if math.isnan(values[i]) else values[i])
+
+
+def drawn(split: Split) -> bool:
+    """Whether some prompt names a class and some does not, so that both can be told apart."""
+    named = [set(picture["asked"]) - set(picture["included"]) for picture in split.pictures]
+    return any(named) and any(picture["included"] for picture in split.pictures)

@@ -1,0 +1,201 @@
+"""An evaluation that can be interrupted, resumed and spread over processes.
+
+    Evaluation(pipe, ["ovam", "daam"]).run(data, folder)    # folder/examples/NAME.json for each picture
+
+Every picture's counts go to a file of its own, written to a temporary name and then renamed: an interrupted
+run loses at most one picture, and one that goes on skips what is there, picture by picture and row by row.
+Under `accelerate launch` each process takes every n-th picture; since nothing is shared, the result does not
+depend on how many there are.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from PIL import Image
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ..crf import load_crf
+from ..goal import evenly
+from ..images import finest_grid, prepare, record_image
+from ..pipelines import factor
+from ..recorder import record
+from ..tokens import Token
+from ..trace import Trace
+from .counts import confusion
+from .data import Data, Example
+from .rows import METHODS, Look, Method, labels_at, listed, mentions, needs_crf, parse
+from .store import model_settings, read_counts, write, write_settings
+
+THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(2, 20))
+TIMESTEPS = (50, 150, 300, 450)
+"""Where a picture that the model did not draw is looked at."""
+KNOWN = ("classes", "nothing")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Which rows to score, by which model, and how.
+
+    `rows`: names of `methods`, with ":token" behind where `tokens` stand for the words. `known`: "classes"
+    asks each picture for the classes that it shows, as both papers do on generated images; "nothing" asks for
+    all of the data set's. `limit`: only so many pictures, evenly spaced. `seed`: of the noise under which
+    pictures that the model did not draw are looked at. `recording`: options of `ov.record`. `look`: what the
+    methods are given.
+    """
+
+    pipe: object
+    rows: Sequence[str]
+    tokens: Mapping[str, Token] = field(default_factory=dict)
+    known: str = "classes"
+    limit: int | None = None
+    seed: int = 0
+    methods: Mapping[str, Method] = field(default_factory=lambda: METHODS)
+    recording: Mapping[str, object] = field(default_factory=dict)
+    look: type[Look] = Look
+
+    def run(self, data: Data, folder: Path) -> None:
+        """Count all pictures of a split that are not counted yet.
+
+        Raises ValueError, before anything is computed, for an unknown row, a class without a token, and a
+        folder that holds an evaluation with other settings; ImportError where a row needs a CRF that is not
+        installed.
+        """
+        check_rows(self.rows, data, self.tokens, self.methods)
+        if self.known not in KNOWN or (self.limit is not None and self.limit < 1):
+            raise ValueError(f"known is one of {', '.join(KNOWN)}, and limit counts pictures from 1.")
+        chosen = evenly(len(data), self.limit)
+        write_settings(folder, self.settings(data, chosen))
+        state = PartialState()
+        mine = chosen[state.process_index :: state.num_processes]
+        for index in tqdm(mine, desc=folder.name, disable=not state.is_main_process):
+            path = folder / "examples" / f"{data.names[index]}.json"
+            done = read_counts(path)
+            missing = [row for row in self.rows if row not in done.get("tables", {})]
+            if missing:
+                write(path, self.count(data, index, missing, done))
+
+    def settings(self, data: Data, chosen: Sequence[int]) -> dict:
+        """All that a result depends on, the rows apart."""
+        return {
+            "data": type(data).__name__,
+            "truth": data.truth,
+            "classes": list(data.classes),
+            "known": self.known,
+            "pictures": [data.names[index] for index in chosen],
+            "seed": self.seed,
+            "timesteps": list(TIMESTEPS),
+            "thresholds": list(THRESHOLDS),
+            "recording": {name: str(value) for name, value in self.recording.items()},
+            **model_settings(self.pipe),
+        }
+
+    def count(self, data: Data, index: int, rows: Sequence[str], done: dict) -> dict:
+        """What is written of one picture: `tables` row → for each of THRESHOLDS the confusion of the `labels`
+        that came up; which were `asked`, which of them the prompt names (`included`); seconds; the bytes that
+        one step's queries take in float16."""
+        example = data[index]
+        everything = list(range(1, len(data.classes) + 1))
+        asked = example.present() if self.known == "classes" else everything
+        names = tuple(data.classes[label - 1] for label in asked)
+        start = time.perf_counter()
+        image, trace, prompt = self.look_at(data, index, example, names)
+        seconds = {"look": time.perf_counter() - start} | done.get("seconds", {})
+        looks = {
+            with_tokens: self.look(self.pipe, image, trace, prompt, names, self.tokens if with_tokens else {})
+            for with_tokens in (False, True)
+        }
+        truth = torch.from_numpy(example.labels).long()
+        labels = sorted({0, *asked, *example.present()})
+        tables = dict(done.get("tables", {}))
+        for row in rows:
+            method, with_tokens = parse(row, self.methods)
+            start = time.perf_counter()
+            scores = method(looks[with_tokens]) if asked else torch.zeros(0, *truth.shape)
+            seconds[row] = time.perf_counter() - start
+            tables[row] = counts_at(scores, truth, asked, labels, len(data.classes))
+        return {
+            "name": example.name,
+            "labels": labels,
+            "asked": asked,
+            "included": [k for k, name in zip(asked, names, strict=True) if mentions(prompt, name)],
+            "seconds": {name: round(value, 3) for name, value in seconds.items()},
+            "bytes a step": step_bytes(trace),
+            "tables": tables,
+        }
+
+    def look_at(
+        self, data: Data, index: int, example: Example, names: Sequence[str]
+    ) -> tuple[Image.Image, Trace, str]:
+        """The picture, a trace of it, and the text that the model read: drawn again where it was drawn, else
+        noised and looked at."""
+        if example.seed is not None:
+            with record(self.pipe, self_attention=(finest(self.pipe),), **self.recording) as trace:
+                [image] = self.pipe(
+                    example.prompt,
+                    num_inference_steps=data.steps,
+                    guidance_scale=data.guidance,
+                    generator=torch.Generator().manual_seed(example.seed),
+                ).images
+            data.verify(index, image)
+            return image, trace, example.prompt
+        prompt = example.prompt or (f"a photograph of {listed(names)}" if names else "a photograph")
+        trace = record_image(
+            self.pipe,
+            example.image,
+            prompt,
+            timesteps=TIMESTEPS,
+            self_attention=(finest(self.pipe, example.image),),
+            seed=self.seed,
+            **self.recording,
+        )
+        return example.image, trace, prompt
+
+
+def check_rows(
+    rows: Sequence[str], data: Data, tokens: Mapping[str, Token], methods: Mapping[str, Method] = METHODS
+) -> None:
+    """Everything that can be wrong with the rows, found before the first picture."""
+    for row in rows:
+        _, with_tokens = parse(row, methods)
+        without = [name for name in data.classes if name not in tokens] if with_tokens else []
+        if without:
+            raise ValueError(
+                f"'{row}' needs a token for each class, and there is none for {', '.join(without)}: optimise "
+                "one with `ov.optimize_token`, and give the file that `ov.save_tokens` writes."
+            )
+    if any(map(needs_crf, rows)):
+        load_crf()
+
+
+def counts_at(
+    scores: Tensor, truth: Tensor, asked: Sequence[int], labels: Sequence[int], classes: int
+) -> list[list[list[int]]]:
+    """For each of THRESHOLDS the confusion among `labels` that scores (class, h, w) of `asked` lead to."""
+    found = []
+    for threshold in THRESHOLDS:
+        answer = labels_at(scores, asked, threshold) if asked else torch.zeros_like(truth)
+        found.append(confusion(answer, truth, classes)[labels][:, labels].tolist())
+    return found
+
+
+def finest(pipe, image: Image.Image | None = None) -> tuple[int, int]:
+    """The largest grid (h, w) of attention for a picture, or for one that the pipeline draws by itself."""
+    if image is None:
+        native = pipe.unet.config.sample_size
+        h, w = native if isinstance(native, tuple | list) else (native, native)
+    else:
+        w, h = (side // factor(pipe) for side in prepare(pipe, image).size)
+    return finest_grid(pipe, torch.empty(1, 1, h, w))
+
+
+def step_bytes(trace: Trace) -> int:
+    """What the queries of one step of one image take in float16."""
+    queries = next(iter(trace.queries.values()))
+    return 2 * sum(query[0, 0].numel() for query in queries.values())
