@@ -108,7 +108,7 @@ def segment(
         start = recipe.template.format(" and ".join(map(with_article, names)))
         return f"{start} {caption if isinstance(caption, str) else caption(image, start)}".strip()
 
-    groups = _that_fit(pipe, classes, told) if recipe.together else [(name,) for name in classes]
+    groups = that_fit(pipe, classes, told) if recipe.together else [(name,) for name in classes]
     maps: list[Tensor] = []
     while groups:
         try:
@@ -235,7 +235,7 @@ def _checked(pipe, classes: Sequence[str | Token]) -> tuple[tuple[str, ...], dic
     return names, tokens
 
 
-def _that_fit(
+def that_fit(
     pipe, classes: tuple[str, ...], told: Callable[[tuple[str, ...]], str]
 ) -> list[tuple[str, ...]]:
     """The classes in as many groups as it takes for each group's text to fit the text encoder."""
@@ -245,5 +245,5 @@ def _that_fit(
         if len(classes) == 1:
             raise
         half = len(classes) // 2
-        return _that_fit(pipe, classes[:half], told) + _that_fit(pipe, classes[half:], told)
+        return that_fit(pipe, classes[:half], told) + that_fit(pipe, classes[half:], told)
     return [classes]

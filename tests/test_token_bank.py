@@ -59,8 +59,8 @@ class TestOracle:
         assert labels.shape == (64, 96) and labels.min() >= 0 and labels.max() <= len(CONCEPTS)
 
     def test_it_learns_and_resumes(self, tmp_path):
-        first = train_oracle(tmp_path, steps=2, batch=2, device="cpu")
-        again = train_oracle(tmp_path, steps=2, batch=2, device="cpu")
+        first = train_oracle(tmp_path, steps=(1, 1), batch=2, device="cpu")
+        again = train_oracle(tmp_path, steps=(1, 1), batch=2, device="cpu")
         assert all(a.equal(b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
 
     def test_an_annotation_is_neither_a_speck_nor_everything(self):
@@ -102,19 +102,3 @@ def test_the_measurement_runs_and_keeps_its_rows(monkeypatch, tmp_path, capsys):
     assert set(table) == {"word", "token", "mask"} and set(table["word"]) == {"1 object(s)", "2 object(s)"}
     assert table["mask"]["1 object(s)"]["OVAM"][0] > 0.9, "the exact mask, on the maps' grid"
     assert "DAAM" in table["token"]["1 object(s)"] and "DAAM" not in table["mask"]["1 object(s)"]
-
-
-def test_drawn_pictures_have_the_oracles_truth(monkeypatch):
-    class Half:
-        def labels(self, image):
-            labels = torch.zeros(image.height, image.width, dtype=torch.int64)
-            labels[:, ::2] = CONCEPTS.index("cat") + 1
-            return labels
-
-    monkeypatch.setattr(measure_tokens, "CONCEPTS", ("cat",))
-    monkeypatch.setattr(measure_tokens, "STEPS", 4)
-    pipe = ov.load_pipeline()
-    pipe.set_progress_bar_config(disable=True)
-    [seen] = measure_tokens.draw(pipe, Half(), 1, seed=0)
-    assert len(seen.trace.steps) == 4 and seen.truth.float().mean() == 0.5
-    assert "cat" in seen.picture.caption

@@ -11,7 +11,7 @@ class ConceptIoU(MulticlassJaccardIndex):
     """torchmetrics' index over label maps of scenes: 0 is the background, k the concept `CONCEPTS[k - 1]`."""
 
     def __init__(self) -> None:
-        super().__init__(len(CONCEPTS) + 1, average="none", validate_args=False)
+        super().__init__(len(CONCEPTS) + 1, average="none", ignore_index=255, validate_args=False)
 
     def miou(self) -> float:
         """Mean over the concepts that came up, in truth or answer; the background does not count."""

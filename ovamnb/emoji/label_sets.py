@@ -1,10 +1,10 @@
 """Makes emoji-sim and emoji-cap: `python -m ovamnb.emoji.label_sets`.
 
-The model draws; the oracle, a segmenter that was trained on rendered scenes, says which pixel shows what.
-A picture stays if the oracle finds a class in it that its prompt names; pixels of classes that the prompt
-does not name do not count (255), since there the oracle and the model disagree on what was drawn. How many
-pictures were dropped stands in the index. Pictures are kept under `--work`, so that an interrupted run goes
-on.
+The model draws; the oracle, a segmenter that was trained on rendered scenes, says which pixel shows what. A
+picture stays if the oracle finds a class in it that its prompt names; pixels of classes that the prompt does
+not name do not count (255), since there the oracle and the model disagree on what was drawn; nor do outlines,
+where a pixel belongs to two things. How many pictures were dropped stands in the index. Pictures are kept
+under `--work`, so that an interrupted run goes on.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..pipelines import load_pipeline
 from ..text import with_article
 from .data import stream_rng
 from .measure_generation import GUIDANCE, STEPS
-from .oracle import Oracle, oracle_miou, train_oracle
+from .oracle import Oracle, oracle_miou, train_oracle, without_borders
 from .scenes import scene
 from .sets import FOLDER
 from .sprites import CONCEPTS
@@ -87,10 +87,12 @@ def drawn(pipe, plan: Plan, folder: Path) -> Image.Image:
 
 def labelled(oracle: Oracle, image: Image.Image, named: list[str]) -> np.ndarray | None:
     """The truth (h, w) uint8 by the oracle; None where it finds none of the named classes."""
-    labels = oracle.labels(image).numpy().astype(np.uint8)
+    labels = oracle.labels(image)
+    undecided = without_borders(labels).numpy() == IGNORED
+    labels = labels.numpy().astype(np.uint8)
     own = [CONCEPTS.index(name) + 1 for name in named]
     own = [label for label in own if (labels == label).mean() > SMALLEST]
-    labels[~np.isin(labels, [0, *own])] = IGNORED
+    labels[~np.isin(labels, [0, *own]) | undecided] = IGNORED
     return labels if own else None
 
 
@@ -128,7 +130,11 @@ def main(arguments: list[str] | None = None) -> None:
     oracle, trust = None, {}
     if not given.only_draw:
         oracle = train_oracle(given.oracle, device="cpu")
-        trust = {"rendered": oracle_miou(oracle), "reconstructed": oracle_miou(oracle, pipe.vae)}
+        trust = {
+            "rendered": oracle_miou(oracle),
+            "with borders": oracle_miou(oracle, borders=True),
+            "reconstructed": oracle_miou(oracle, pipe.vae),
+        }
         print(f"the oracle's mIoU: {trust}", flush=True)
     for kind in PLANS:
         make(pipe, oracle, kind, given.work, trust)

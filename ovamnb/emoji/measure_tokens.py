@@ -5,9 +5,8 @@ scenes they never saw, with other grounds, sizes, noise and captions, in four wa
 Attn2Mask and DiffSegmenter. The mean and the spread over the five annotations are reported, not the best one.
 Each row's threshold is chosen on validation scenes and reported on test scenes, for words and tokens alike.
 Masks are exact, since the scenes are rendered: each class has three drawings, which come back in other sizes,
-on other grounds. With `--oracle`, words and shipped tokens meet pictures that the model draws instead, from
-prompts and seeds that no token saw; there the truth is what the segmenter of `oracle` says. The figures go to
-`assets/tokens.json`.
+on other grounds. What shipped tokens are worth on pictures that the model draws, `python -m
+ovamnb.evaluate` says. The figures go to `assets/tokens.json`.
 """
 
 from __future__ import annotations
@@ -26,12 +25,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..crf import dense_crf
-from ..goal import evenly
 from ..images import record_image
 from ..methods import attn2mask, daam
 from ..optimize import optimize_token
 from ..pipelines import load_pipeline
-from ..recorder import record
 from ..refine import complete, minmax, resize
 from ..segmentation import segment
 from ..storage import BUNDLED_TOKENS, load_tokens
@@ -39,12 +36,9 @@ from ..text import with_article
 from ..tokens import Token, average
 from ..trace import Trace
 from .data import of_concept
-from .measure_generation import GROUNDS, GUIDANCE, STEPS
 from .measure_refinement import Example, rows
-from .oracle import Oracle, train_oracle
 from .scenes import Scene
 from .sprites import CONCEPTS
-from .token_bank import SMALLEST
 
 FIGURES = BUNDLED_TOKENS.with_suffix(".json")
 TIMESTEPS = (50, 150, 300, 450)
@@ -90,25 +84,6 @@ def look(pipe, stream: str, count: int, objects: int = 1) -> list[Seen]:
         for concept in tqdm(CONCEPTS, desc=f"{stream} scenes, {objects} object(s)")
         for picture in of_concept(stream, concept, count, objects)
     ]
-
-
-def draw(pipe, oracle: Oracle, count: int, seed: int) -> list[Seen]:
-    """`count` pictures of every concept that the model draws, where the oracle finds it in them."""
-    side, found = pipe.unet.config.sample_size, []
-    steps = evenly(STEPS, len(TIMESTEPS))
-    for number, concept in enumerate(tqdm(CONCEPTS, desc="drawing")):
-        for k in range(count):
-            prompt = f"{with_article(concept)} {GROUNDS[(number + k) % len(GROUNDS)]}"
-            generator = torch.Generator().manual_seed(seed + count * number + k)
-            with record(pipe, steps=steps, self_attention=(side,)) as trace:
-                [image] = pipe(
-                    prompt, num_inference_steps=STEPS, guidance_scale=GUIDANCE, generator=generator
-                ).images
-            labels = oracle.labels(image).numpy().astype(np.uint8)
-            picture = Scene(np.array(image), labels, (), "", prompt)
-            if picture.mask(concept).mean() > SMALLEST:
-                found.append(Seen(concept, picture, trace))
-    return found
 
 
 def answers(pipe, seen: Seen, ask: Ask, *, everything: bool) -> dict[str, Tensor]:
@@ -168,16 +143,11 @@ def tokens_of(annotated: Sequence[Seen]) -> dict[str, list[dict[str, Ask]]]:
     }
 
 
-def measure(
-    pipe, wanted: Sequence[str], *, validation: int, test: int, oracle: Oracle | None
-) -> Iterator[tuple[str, str, dict]]:
+def measure(pipe, wanted: Sequence[str], *, validation: int, test: int) -> Iterator[tuple[str, str, dict]]:
     """(asked how, of which pictures, row → mIoU of each annotation's token), one after the other."""
     asked = tokens_of(look(pipe, "tokens", ANNOTATIONS) if set(wanted) - {"word", "shipped"} else [])
-    for objects in ("drawn",) if oracle else (1, 2):
-        if oracle:
-            choose, report = draw(pipe, oracle, validation, 10_000), draw(pipe, oracle, test, 20_000)
-        else:
-            choose, report = look(pipe, "validation", validation, objects), look(pipe, "test", test, objects)
+    for objects in (1, 2):
+        choose, report = look(pipe, "validation", validation, objects), look(pipe, "test", test, objects)
         for how in wanted:
             scored = [
                 rows(
@@ -189,7 +159,7 @@ def measure(
             ]
             if scored:
                 table = {row: [round(one[row]["miou"], 4) for one in scored] for row in scored[0]}
-                yield how, "drawn" if oracle else f"{objects} object(s)", table
+                yield how, f"{objects} object(s)", table
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -199,24 +169,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--validation", type=int, default=2, help="scenes of a class (default %(default)s)")
     parser.add_argument("--test", type=int, default=4, help="scenes of a class (default %(default)s)")
     parser.add_argument("--ask", nargs="+", choices=ASKED, help="only some of the rows")
-    parser.add_argument(
-        "--oracle", type=Path, help="on pictures that the model draws, with this oracle's truth"
-    )
     parser.add_argument("--out", type=Path, default=FIGURES)
     given = parser.parse_args(arguments)
-    wanted = given.ask or (("word", "shipped") if given.oracle else ASKED)
-    if given.oracle and set(wanted) - {"word", "shipped"}:
-        parser.error("Pictures that the model draws are asked for words and shipped tokens only.")
+    wanted = given.ask or ASKED
     pipe = load_pipeline()
     pipe.set_progress_bar_config(disable=True)
-    oracle = train_oracle(given.oracle) if given.oracle else None
     figures = json.loads(given.out.read_text()) if given.out.is_file() else {"miou": {}}
     figures |= {"annotations": ANNOTATIONS, "classes": len(CONCEPTS), "timesteps": TIMESTEPS}
-    kind = "drawn" if oracle else "rendered"
-    figures |= {f"{kind} of a class": {"validation": given.validation, "test": given.test}}
-    for how, objects, scored in measure(
-        pipe, wanted, validation=given.validation, test=given.test, oracle=oracle
-    ):
+    figures |= {"rendered of a class": {"validation": given.validation, "test": given.test}}
+    for how, objects, scored in measure(pipe, wanted, validation=given.validation, test=given.test):
         print(
             f"{how}, {objects}",
             *(f"  {row:<26}{np.mean(v):.3f} ± {np.std(v):.3f}" for row, v in scored.items()),

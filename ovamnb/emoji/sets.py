@@ -57,9 +57,11 @@ class Drawn(Data):
     def __init__(self, root: Path | None, split: str) -> None:
         folder = root or FOLDER
         index = json.loads((folder / f"{self.kind}.json").read_text())
+        trust = index["oracle"]
         self.truth = (
-            f"an oracle segmenter's, whose own mIoU is {index['oracle']['rendered']:.3f} on held-out "
-            f"rendered scenes and {index['oracle']['reconstructed']:.3f} on the same after the model's VAE"
+            f"an oracle segmenter's, outlines left out; its own mIoU is {trust['rendered']:.3f} on held-out "
+            f"rendered scenes ({trust['with borders']:.3f} outlines included), "
+            f"{trust['reconstructed']:.3f} on the same after the model's VAE"
         )
         self.rows = [(i, row) for i, row in enumerate(index["pictures"]) if row["split"] == split]
         self.names = tuple(row["name"] for _, row in self.rows)

@@ -21,7 +21,7 @@ from ..crf import dense_crf
 from ..methods import attn2mask, daam
 from ..recipe import Recipe
 from ..refine import complete, minmax, resize, weigh
-from ..segmentation import labels_of, segment
+from ..segmentation import labels_of, segment, that_fit
 from ..text import with_article
 from ..tokens import Token
 from ..trace import Trace
@@ -77,10 +77,17 @@ def alone_map(look: Look, ask: str | Token) -> Tensor:
 
 
 def together_maps(look: Look) -> list[Tensor]:
-    """The maps of all classes in one text, where they compete: (h, w) each."""
-    asks = look.asks()
-    maps = look.trace.maps(asks if look.tokens else f"a photograph of {listed(look.asked)}")
-    return [maps[name] for name in look.asked]
+    """The maps of all classes in one text, where they compete, (h, w) each; in a few texts where one cannot
+    hold them all."""
+    if look.tokens:
+        maps = look.trace.maps(look.asks())
+        return [maps[name] for name in look.asked]
+
+    def told(names: tuple[str, ...]) -> str:
+        return f"a photograph of {listed(names)}"
+
+    groups = that_fit(look.pipe, look.asked, told)
+    return [maps[name] for group in groups for maps in [look.trace.maps(told(group))] for name in group]
 
 
 def daam_scores(look: Look) -> Tensor:

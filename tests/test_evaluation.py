@@ -1,0 +1,367 @@
+"""Counts, rows, runs that go on where they stopped, and the tables they end in."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import sd_pipeline
+from PIL import Image
+from torchmetrics.classification import MulticlassJaccardIndex
+
+import ovamnb as ov
+from ovamnb import evaluate
+from ovamnb.evaluation.counts import confusion, interval, iou, mean_iou, overlap, ratio
+from ovamnb.evaluation.data import Data, Example, load_data
+from ovamnb.evaluation.report import Report, highest, read_table
+from ovamnb.evaluation.rows import (
+    METHODS,
+    Look,
+    labels_at,
+    listed,
+    mentions,
+    needs_crf,
+    paper_threshold,
+    parse,
+)
+from ovamnb.evaluation.run import Evaluation, check_rows, counts_at
+from ovamnb.evaluation.store import read_counts, write
+from ovamnb.tokens import Token
+
+
+class Few(Data):
+    """Four pictures of cats and dogs, 16×24, that the model did not draw; the first without any."""
+
+    classes = ("cat", "dog")
+    truth = "made up for this test"
+
+    def __init__(self, count=4):
+        self.names = tuple(f"picture-{i}" for i in range(count))
+
+    def read(self, index):
+        rng = np.random.default_rng(index)
+        labels = np.zeros((16, 24), np.uint8)
+        if index:
+            labels[4:12, 4 : 4 + 4 * index] = 1 + index % 2
+            labels[0] = 255
+        return Example(
+            self.names[index], labels, Image.fromarray(rng.integers(0, 256, (16, 24, 3), np.uint8))
+        )
+
+
+class Drawn(Few):
+    """What the small pipeline draws, with made-up labels."""
+
+    steps, guidance = 2, 3.0
+
+    def read(self, index):
+        example = super().read(index)
+        prompt = "a cat on grass" if index % 2 else "a dog and a kitten"
+        return Example(example.name, np.resize(example.labels, (16, 16)), None, prompt, index)
+
+
+class TestCounts:
+    truth = torch.tensor([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 2, 2], [0, 0, 255, 255]])
+    labels = torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0], [0, 0, 2, 1], [0, 0, 2, 2]])
+
+    def test_by_hand(self):
+        table = confusion(self.labels, self.truth, 2)
+        assert table.tolist() == [[7, 1, 0], [1, 3, 0], [0, 1, 1]]
+        assert iou(table).tolist() == pytest.approx([7 / 9, 3 / 6, 1 / 2])
+        assert mean_iou(table) == pytest.approx(0.5)
+        assert mean_iou(table, background=True) == pytest.approx((7 / 9 + 1 / 2 + 1 / 2) / 3)
+        both, either = overlap(table)
+        assert both.tolist() == [7, 3, 1] and either.tolist() == [9, 6, 2]
+        assert ratio(both[1:], either[1:]) == mean_iou(table)
+
+    def test_torchmetrics_counts_the_same_over_many_pictures(self):
+        metric, total = MulticlassJaccardIndex(4, average="none", ignore_index=255), 0
+        for seed in range(5):
+            generator = torch.Generator().manual_seed(seed)
+            labels, truth = torch.randint(4, (2, 9, 7), generator=generator)
+            truth[0] = 255
+            metric.update(labels.flatten(), truth.flatten())
+            total = total + confusion(labels, truth, 3)
+        assert torch.allclose(iou(total), metric.compute())
+
+    def test_a_class_that_never_came_up_is_left_out(self):
+        table = confusion(torch.tensor([[1, 0]]), torch.tensor([[1, 0]]), 3)
+        assert math.isnan(iou(table)[2]) and mean_iou(table) == 1.0
+        assert math.isnan(ratio(torch.zeros(2), torch.zeros(2)))
+
+    def test_what_does_not_fit_is_refused(self):
+        with pytest.raises(ValueError, match=r"\(2, 3\) do not fit a truth of \(3, 2\)"):
+            confusion(torch.zeros(2, 3), torch.zeros(3, 2), 1)
+        with pytest.raises(ValueError, match=r"label of 0 to 2 is out of range.*1 to 1"):
+            confusion(torch.tensor([[0, 2]]), torch.tensor([[0, 1]]), 1)
+        with pytest.raises(ValueError, match="truth of 0 to 7 is out of range"):
+            confusion(torch.tensor([[0, 1]]), torch.tensor([[0, 7]]), 1)
+
+    def test_an_interval_holds_the_score_and_narrows_with_more_pictures(self):
+        generator = torch.Generator().manual_seed(0)
+        both = torch.randint(20, 60, (400, 3), generator=generator)
+        either = torch.full((400, 3), 80)
+        widths = []
+        for count in (25, 400):
+            low, high = interval(both[:count], either[:count])
+            assert low < ratio(both[:count].sum(0), either[:count].sum(0)) < high
+            widths.append(high - low)
+        assert widths[1] < 0.4 * widths[0], "sixteen times as many: a quarter as wide"
+        assert interval(both, either) == interval(both, either)
+        assert interval(both[:1], either[:1]) == pytest.approx([ratio(both[0], either[0])] * 2)
+
+
+class TestRows:
+    @pytest.fixture
+    def look(self, pipe, image):
+        trace = ov.record_image(pipe, image, "a cat and a dog", size=(16, 24), self_attention=(12,))
+        return Look(pipe, Image.fromarray(image), trace, "a cat and a dog", ("cat", "dog"))
+
+    @pytest.mark.parametrize("name", METHODS)
+    def test_each_scores_every_class_at_the_images_size(self, look, name):
+        if needs_crf(name):
+            pytest.importorskip("pydensecrf", reason="no dense CRF here")
+        scores = METHODS[name](look)
+        assert scores.shape == (2, 16, 24) and scores.min() >= 0 and scores.max() <= 1 + 1e-6
+        assert not torch.equal(scores[0], scores[1])
+
+    def test_daam_knows_the_words_of_its_prompt_only(self, look):
+        from dataclasses import replace
+
+        scores = METHODS["daam"](replace(look, prompt="a cat on grass"))
+        assert scores[0].max() == 1 and scores[1].max() == 0
+
+    def test_tokens_stand_for_words(self, look, pipe):
+        from dataclasses import replace
+
+        with torch.no_grad():
+            states = look.trace.text_of("a cat").states
+        tokens = {name: Token(name, states[2] + i, states[:1]) for i, name in enumerate(look.asked)}
+        assert replace(look, tokens=tokens).asks() == list(tokens.values())
+        plain, learned = (METHODS["ovam"](one) for one in (look, replace(look, tokens=tokens)))
+        assert not torch.equal(plain, learned)
+
+    def test_names(self):
+        assert parse("ovam:token") == (METHODS["ovam"], True)
+        with pytest.raises(ValueError, match="no method 'ovan': choose of daam"):
+            parse("ovan")
+        assert paper_threshold("daam") == 0.4 and paper_threshold("daam:token") == 0.8
+        assert paper_threshold("ovam+completion") is None
+        assert mentions("A potted Plant here", "potted plant") and not mentions("carpet", "car")
+        assert (
+            listed(["cat"]) == "a cat"
+            and listed(["cat", "elephant", "car"]) == "a cat, an elephant and a car"
+        )
+
+    def test_labels(self):
+        scores = torch.tensor([[[0.9, 0.2, 0.5]], [[0.8, 0.3, 0.5]]])
+        assert labels_at(scores, [7, 3], 0.4).tolist() == [[7, 0, 7]]
+        tables = counts_at(scores, torch.tensor([[1, 0, 2]]), [1, 2], [0, 1, 2], 5)
+        assert tables[0] == [[0, 0, 1], [0, 1, 0], [0, 1, 0]], "everything exceeds 0.1"
+
+
+class TestRun:
+    def test_from_pictures_to_a_table(self, tmp_path):
+        rows = ["ovam", "ovam+completion"]
+        plan = Evaluation(sd_pipeline(), rows)
+        for split in ("validation", "test"):
+            plan.run(Few(), tmp_path / split)
+        report = Report(tmp_path)
+        [first, second] = report.scores
+        assert (first["method"], first["asked by"]) == ("ovam", "words")
+        assert first["low"] <= first["mIoU"] <= first["high"] and first["mIoU"] <= first["at the best"]
+        # The same, from the pictures themselves.
+        total = 0
+        for index in range(1, 4):
+            example, k = Few()[index], report.test.thresholds.index(first["threshold"])
+            name = Few.classes[example.present()[0] - 1]
+            trace = ov.record_image(
+                sd_pipeline(), example.image, f"a photograph of a {name}", timesteps=(50, 150, 300, 450)
+            )
+            heat = ov.resize(trace.maps(f"a photograph of a {name}")[name], example.image)
+            heat = (heat - heat.min()) / (heat.max() - heat.min())
+            labels = (heat > report.test.thresholds[k]).long() * example.present()[0]
+            total = total + confusion(labels, torch.from_numpy(example.labels).long(), 2)
+        assert first["mIoU"] == pytest.approx(mean_iou(total), abs=1e-3)
+        text = report.text()
+        assert (
+            "made up for this test" in text and "oracle knowledge" in text and "4 validation pictures" in text
+        )
+        report.save(tmp_path)
+        rows = read_table(tmp_path / "scores.csv")
+        assert rows[1]["mIoU"] == pytest.approx(second["mIoU"], abs=1e-3) and math.isnan(rows[0]["not named"])
+        classes = [row for row in read_table(tmp_path / "classes.csv") if row["method"] == "ovam"]
+        assert [row["class"] for row in classes] == ["background", "cat", "dog"]
+        mean = np.mean([row["IoU"] for row in classes[1:]])
+        assert mean == pytest.approx(first["mIoU"], abs=1e-3)
+        assert len(read_table(tmp_path / "sweep.csv")) == 2 * 2 * len(report.test.thresholds)
+
+    def test_it_goes_on_where_it_stopped_and_adds_rows(self, tmp_path, monkeypatch):
+        plan = Evaluation(sd_pipeline(), ["ovam"])
+        whole, count = Evaluation.count, 0
+
+        def stop_at_the_third(*args):
+            nonlocal count
+            count += 1
+            if count == 3:
+                raise KeyboardInterrupt
+            return whole(*args)
+
+        monkeypatch.setattr(Evaluation, "count", stop_at_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            plan.run(Few(), tmp_path / "test")
+        assert len(list((tmp_path / "test/examples").iterdir())) == 2
+        plan.run(Few(), tmp_path / "validation")
+        with pytest.raises(
+            ValueError, match="2 of 4 test pictures are not counted yet, 'picture-2' among them"
+        ):
+            Report(tmp_path)
+        count = 10
+        plan.run(Few(), tmp_path / "test")
+        assert count == 12, "only the two that were missing"
+        [before] = Report(tmp_path).scores
+        Evaluation(plan.pipe, ["ovam", "ovam+completion"]).run(Few(), tmp_path / "test")
+        assert count == 16
+        table = read_counts(tmp_path / "test/examples/picture-1.json")["tables"]
+        assert list(table) == ["ovam", "ovam+completion"]
+        assert Report(tmp_path).scores == [before], "the new row is in one split only"
+
+    def test_a_damaged_file_is_counted_again(self, tmp_path):
+        plan = Evaluation(sd_pipeline(), ["ovam"])
+        plan.run(Few(2), tmp_path)
+        path = tmp_path / "examples/picture-1.json"
+        good = path.read_text()
+        for bad in (good[:50], "[]", "", "\x00\xff"):
+            path.write_text(bad)
+            assert read_counts(path) == {}
+            plan.run(Few(2), tmp_path)
+            assert json.loads(path.read_text())["tables"] == json.loads(good)["tables"]
+        assert not list(tmp_path.rglob("*.partial"))
+
+    def test_another_evaluation_in_the_folder_is_refused(self, tmp_path):
+        pipe = sd_pipeline()
+        Evaluation(pipe, ["ovam"]).run(Few(2), tmp_path)
+        with pytest.raises(ValueError, match=r"other settings \(seed: 0 there, 1 now\): give another folder"):
+            Evaluation(pipe, ["ovam"], seed=1).run(Few(2), tmp_path)
+        with torch.no_grad():
+            next(pipe.unet.parameters()).add_(1)
+        with pytest.raises(ValueError, match="weights"):
+            Evaluation(pipe, ["ovam"]).run(Few(2), tmp_path)
+
+    def test_bad_requests_are_found_before_anything_runs(self, tmp_path):
+        with pytest.raises(ValueError, match="needs a token for each class, and there is none for cat, dog"):
+            check_rows(["ovam:token"], Few(), {})
+        with pytest.raises(ValueError, match="known is one of classes, nothing"):
+            Evaluation(None, ["ovam"], known="all").run(Few(), tmp_path)
+        with pytest.raises(ValueError, match="limit counts pictures from 1"):
+            Evaluation(None, ["ovam"], limit=0).run(Few(), tmp_path)
+        with pytest.raises(FileNotFoundError, match="no evaluation in"):
+            Report(tmp_path)
+        assert not list(tmp_path.iterdir())
+
+    def test_drawn_pictures_named_classes_and_asking_for_everything(self, tmp_path):
+        for split in ("validation", "test"):
+            Evaluation(sd_pipeline(), ["ovam", "daam"], limit=3).run(Drawn(), tmp_path / split)
+        ovam, daam = Report(tmp_path).scores
+        assert (
+            math.isnan(daam["named in the prompt"]) or daam["named in the prompt"] >= daam["not named"] == 0
+        )
+        assert ovam["at the paper's threshold"] != ovam["at the paper's threshold"], "NaN: none is given"
+        Evaluation(sd_pipeline(), ["ovam"], known="nothing").run(Drawn(2), tmp_path / "all")
+        assert read_counts(tmp_path / "all/examples/picture-1.json")["asked"] == [1, 2]
+
+    def test_a_picture_drawn_otherwise_is_noticed(self, tmp_path):
+        class Labelled(Drawn):
+            def seen(self, index):
+                return np.full(48, 300.0)
+
+        with pytest.raises(ValueError, match="drew another picture for 'picture-0'"):
+            Evaluation(sd_pipeline(), ["ovam"]).run(Labelled(1), tmp_path)
+
+    def test_highest(self):
+        assert highest([0.1, math.nan, 0.3, 0.3]) == 2
+
+    def test_writing_is_all_or_nothing(self, tmp_path):
+        write(tmp_path / "a/b.json", {"x": 1})
+        with pytest.raises(TypeError):
+            write(tmp_path / "a/b.json", {"x": object()})
+        assert json.loads((tmp_path / "a/b.json").read_text()) == {"x": 1}
+
+
+class TestCommand:
+    def test_errors_name_the_remedy(self, capsys):
+        for arguments, message in (
+            (["--data", "vok"], "no data set 'vok': choose of emoji-real"),
+            (["--methods", "dam"], "no method 'dam': choose of daam"),
+            (["--data", "voc", "--root", "nowhere"], "is not there"),
+            (["--methods", "ovam:token", "--model", "sd15"], "a file of this one's by --tokens"),
+        ):
+            with pytest.raises(SystemExit):
+                evaluate.main(arguments)
+            assert message in " ".join(capsys.readouterr().err.split())
+
+    def test_two_processes_one_of_them_killed_find_what_one_finds(self, tmp_path):
+        command = [
+            "-m",
+            "ovamnb.evaluate",
+            "--methods",
+            "ovam",
+            "daam:token",
+            "--limit",
+            "4",
+            "--device",
+            "cpu",
+        ]
+        env = os.environ | {"OMP_NUM_THREADS": "1"}
+        launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+        launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+        two = [*launch, *command, "--out", str(tmp_path / "two")]
+        folder = tmp_path / "two/validation/examples"
+
+        broken = subprocess.Popen(two, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        deadline = time.monotonic() + 240
+        while not list(folder.glob("*.json")) and broken.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        import psutil
+
+        workers = [p for p in psutil.Process(broken.pid).children(recursive=True) if "--limit" in p.cmdline()]
+        workers[-1].send_signal(signal.SIGKILL)
+        assert broken.wait(120) != 0
+        done = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.json")}
+        assert done and all(read_counts(folder / name) for name in done)
+
+        subprocess.run(two, env=env, check=True, capture_output=True)
+        subprocess.run(
+            [sys.executable, *command, "--out", str(tmp_path / "one")],
+            env=env,
+            check=True,
+            capture_output=True,
+        )
+        assert all((folder / name).stat().st_mtime_ns == when for name, when in done.items())
+        for path in sorted((tmp_path / "one").rglob("examples/*.json")):
+            other = tmp_path / "two" / path.relative_to(tmp_path / "one")
+            assert read_counts(path)["tables"] == read_counts(other)["tables"]
+        one, two = (read_table(tmp_path / kind / "scores.csv") for kind in ("one", "two"))
+        assert [row["mIoU"] for row in one] == [row["mIoU"] for row in two]
+
+
+def test_unknown_splits_are_named():
+    with pytest.raises(ValueError, match="splits are validation and test, not 'train'"):
+        load_data("emoji-real", split="train")
+
+
+def test_results_stand_in_the_assets():
+    folder = Path(ov.__file__).parent / "assets/results"
+    for data in ("emoji-real", "emoji-sim", "emoji-cap"):
+        rows = read_table(folder / data / "scores.csv")
+        assert {row["asked by"] for row in rows} == {"words", "tokens"}
+        assert {row["method"] for row in rows} == set(METHODS)
+        head = (folder / data / "scores.csv").read_text().splitlines()[:6]
+        assert all(line.startswith("# ") for line in head) and "oracle knowledge" in " ".join(head)
