@@ -6,10 +6,16 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .text import Text
+
+FEW = 16
+"""From so many tokens on a softmax along them is faster than one across them."""
+ELEMENTS = {"cpu": 2**18, "cuda": 2**23}
+"""Numbers in a piece of work: on a CPU what a core's cache holds, on a GPU what keeps it busy."""
 
 
 def attention(query: Tensor, key: Tensor, *, heads: int, scale: float, softmax: bool = True) -> Tensor:
@@ -19,8 +25,11 @@ def attention(query: Tensor, key: Tensor, *, heads: int, scale: float, softmax: 
     each pixel the tokens share 1. `softmax=False` gives the scores themselves.
     """
     query = query.float().unflatten(-1, (heads, -1)).transpose(-3, -2)  # (..., head, h·w, dim)
-    key = key.float().unflatten(-1, (heads, -1)).transpose(-3, -2)  # (..., head, token, dim)
-    scores = scale * query @ key.transpose(-2, -1)
+    key = (scale * key.float()).unflatten(-1, (heads, -1)).transpose(-3, -2)  # (..., head, token, dim)
+    if key.shape[-2] < FEW:  # pixels come last in memory, and the softmax runs over many of them at once
+        scores = key @ query.mT
+        return (scores.softmax(dim=-2) if softmax else scores).mT
+    scores = query @ key.mT
     return scores.softmax(dim=-1) if softmax else scores
 
 
@@ -40,13 +49,33 @@ def block_map(
     scale: float,
     grid: tuple[int, int],
     softmax: bool = True,
+    elements: int | None = None,
 ) -> Tensor:
-    """Σ over steps and heads of one block's attention: `queries` (step, h·w, head·dim) → (token, h, w)."""
-    # One step at a time: all of them at once would be (step, head, h·w, token).
-    per_step = (
-        attention(query, key, heads=heads, scale=scale, softmax=softmax).sum(dim=0) for query in queries
-    )
-    return sum(per_step).T.unflatten(-1, grid)  # (h·w, token) → (token, h, w)
+    """Σ over steps and heads of one block's attention: `queries` (step, h·w, head·dim) → (token, h, w).
+
+    Works through pieces of about `elements` numbers, many small steps or a part of a large one, so that
+    nothing of the size of the queries is made beside them, not even their float32 copy.
+    """
+    queries = queries if isinstance(queries, Tensor) else torch.stack(list(queries))
+    elements = elements or ELEMENTS.get(queries.device.type, ELEMENTS["cuda"])
+    pixels = max(1, elements // max(key.shape[-1], heads * len(key)))  # of a piece
+    strips = []
+    for strip in queries.split(pixels, dim=1):  # (step, pixel, head·dim)
+        pieces = strip.split(max(1, pixels // strip.shape[1]))
+        strips.append(sum(_piece_map(piece, key, heads, scale, softmax) for piece in pieces))
+    return torch.cat(strips).T.unflatten(-1, grid)  # (h·w, token) → (token, h, w)
+
+
+def _piece_map(queries: Tensor, key: Tensor, heads: int, scale: float, softmax: bool) -> Tensor:
+    """Σ over steps and heads, the steps in a row as if they were pixels: (step, pixel, head·dim) →
+    (pixel, token)."""
+    per_head = attention(queries.flatten(0, 1), key, heads=heads, scale=scale, softmax=softmax)
+    return _sum_first(_sum_first(per_head).unflatten(0, queries.shape[:2]))
+
+
+def _sum_first(tensor: Tensor) -> Tensor:
+    """Σ over the first of three dimensions, in the order of the memory, which is a matter of speed only."""
+    return tensor.sum(dim=0) if tensor.stride(-1) == 1 else tensor.mT.sum(dim=0).mT
 
 
 def combine(block_maps: Sequence[Tensor]) -> Tensor:
@@ -62,7 +91,7 @@ def combine(block_maps: Sequence[Tensor]) -> Tensor:
 
 
 def add_self_attention(
-    total: Tensor, query: Tensor, key: Tensor, *, heads: int, scale: float, elements: int = 2**24
+    total: Tensor, query: Tensor, key: Tensor, *, heads: int, scale: float, elements: int = 2**22
 ) -> None:
     """Add softmax(`scale · Q Kᵀ`), averaged over heads, to `total` (batch, h·w, h·w) in place.
 
