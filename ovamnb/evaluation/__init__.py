@@ -7,7 +7,11 @@
     counts.py    who was taken for whom: counts of pixels, and the scores that follow from them
     rows.py      the methods, a line for each
     run.py       an evaluation that can be interrupted, resumed and spread over processes
+    store.py     what it leaves on disk
+    split.py     that, read back and added up
     report.py    what was counted, as a table and as CSV
+    ablations.py what each choice is worth: maps in parts
 
-The command is `python -m ovamnb.evaluate`.
+The commands are `python -m ovamnb.evaluate` and `python -m ovamnb.ablate`. The little world's own data sets
+are in `ovamnb/emoji/sets.py`.
 """

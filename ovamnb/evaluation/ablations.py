@@ -97,7 +97,7 @@ def in_dtype(queries: Tensor, dtype: torch.dtype) -> Tensor:
 
 def in_eight_bits(queries: Tensor) -> Tensor:
     """As kept in int8, each step's queries (h·w, head·dim) scaled by the largest number in them."""
-    scale = queries.abs().amax(dim=(-2, -1), keepdim=True) / 127
+    scale = queries.abs().amax(dim=(-2, -1), keepdim=True).clamp(min=1e-12) / 127
     return (queries / scale).round() * scale
 
 

@@ -2,7 +2,7 @@
 
     report = Report(folder)                 # of `run`: folder/validation and folder/test
     print(report.text())
-    report.save(folder)                     # scores.csv, classes.csv, sweep.csv
+    report.save(folder)                     # scores.csv, classes.csv, pictures.csv, sweep.csv
 
 Each row's threshold is the one that scores best on the validation pictures; what it scores on the test
 pictures is the result. Beside it, marked, stands the threshold that would have been best on the test pictures
@@ -12,18 +12,14 @@ themselves: only who knows the answer has it.
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from .counts import interval, iou, mean_iou, overlap, ratio
+from .counts import interval, iou, mean_iou, ratio
 from .rows import TOKEN, paper_threshold
-from .store import read_counts
+from .split import Split
 
 COLUMNS = (
     "method",
@@ -41,60 +37,6 @@ COLUMNS = (
     "at the best",
     "seconds a picture",
 )
-
-
-class Split:
-    """The counts of one split: its settings and what was counted of each picture."""
-
-    def __init__(self, folder: Path) -> None:
-        path = folder / "settings.json"
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"There is no evaluation in '{folder}': run `python -m ovamnb.evaluate` first."
-            )
-        self.settings = json.loads(path.read_text())
-        self.classes: tuple[str, ...] = tuple(self.settings["classes"])
-        self.thresholds: tuple[float, ...] = tuple(self.settings["thresholds"])
-        names = self.settings["pictures"]
-        self.pictures = [read_counts(folder / "examples" / f"{name}.json") for name in names]
-        self.missing = [name for name, picture in zip(names, self.pictures, strict=True) if not picture]
-
-    def rows(self) -> list[str]:
-        """Those that were counted on every picture."""
-        first, *others = [picture.get("tables", {}) for picture in self.pictures]
-        return [row for row in first if all(row in other for other in others)]
-
-    def table(self, picture: dict, row: str, k: int) -> Tensor:
-        """The confusion (class + 1, class + 1) of a picture at threshold number k."""
-        labels = torch.tensor(picture["labels"])
-        table = torch.zeros(len(self.classes) + 1, len(self.classes) + 1, dtype=torch.int64)
-        table[labels[:, None], labels] = torch.tensor(picture["tables"][row][k])
-        return table
-
-    def total(self, row: str, k: int) -> Tensor:
-        """The confusion of all pictures together."""
-        return sum(self.table(picture, row, k) for picture in self.pictures)
-
-    def sweep(self, row: str) -> list[float]:
-        """The mean IoU at each threshold."""
-        return [mean_iou(self.total(row, k)) for k in range(len(self.thresholds))]
-
-    def overlaps(self, row: str, k: int) -> tuple[Tensor, Tensor]:
-        """Pixels in both and in either, (picture, class), the background left out."""
-        found = [overlap(self.table(picture, row, k)) for picture in self.pictures]
-        both, either = (torch.stack(part)[:, 1:] for part in zip(*found, strict=True))
-        return both, either
-
-    def named(self) -> Tensor:
-        """(picture, class) bool: whether the prompt names the class."""
-        found = torch.zeros(len(self.pictures), len(self.classes) + 1, dtype=torch.bool)
-        for row, picture in zip(found, self.pictures, strict=True):
-            row[picture["included"]] = True
-        return found[:, 1:]
-
-    def seconds(self, row: str) -> float:
-        """Mean seconds a picture, without the look that all rows share."""
-        return sum(picture["seconds"][row] for picture in self.pictures) / len(self.pictures)
 
 
 class Report:
@@ -180,11 +122,14 @@ class Report:
         return "\n".join(lines)
 
     def save(self, folder: Path) -> None:
-        """scores.csv; classes.csv, the IoU of each class; sweep.csv, the mean IoU of both splits at every
+        """scores.csv; classes.csv, the IoU of each class; pictures.csv, the pixels in both truth and answer
+        and in either, of each class in each test picture; sweep.csv, the mean IoU of both splits at every
         threshold. Their first lines, which begin with "#", are the header."""
         folder.mkdir(parents=True, exist_ok=True)
         self.save_table(folder / "scores.csv", COLUMNS, ([show(s[c]) for c in COLUMNS] for s in self.scores))
         self.save_table(folder / "classes.csv", ("method", "asked by", "class", "IoU"), self.class_rows())
+        columns = ("method", "asked by", "picture", "class", "both", "either", "named")
+        self.save_table(folder / "pictures.csv", columns, self.picture_rows())
         columns = ("method", "asked by", "split", "threshold", "mIoU")
         self.save_table(folder / "sweep.csv", columns, self.sweep_rows())
 
@@ -194,6 +139,16 @@ class Report:
             values = iou(self.test.total(row, self.test.thresholds.index(score["threshold"])))
             for name, value in zip(("background", *self.test.classes), values.tolist(), strict=True):
                 yield score["method"], score["asked by"], name, show(value)
+
+    def picture_rows(self) -> Iterator[Sequence[str]]:
+        named = self.test.named()
+        for score in self.scores:
+            row = score["method"] + (TOKEN if score["asked by"] == "tokens" else "")
+            both, either = self.test.overlaps(row, self.test.thresholds.index(score["threshold"]))
+            for i, k in either.nonzero().tolist():
+                counts = str(both[i, k].item()), str(either[i, k].item()), str(int(named[i, k]))
+                name = self.test.pictures[i]["name"]
+                yield score["method"], score["asked by"], name, self.test.classes[k], *counts
 
     def sweep_rows(self) -> Iterator[Sequence[str]]:
         for score in self.scores:

@@ -1,0 +1,66 @@
+"""The counts of one split, read back and added up."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .counts import mean_iou, overlap
+from .store import read_counts
+
+
+class Split:
+    """The counts of one split: its settings and what was counted of each picture."""
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / "settings.json"
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"There is no evaluation in '{folder}': run `python -m ovamnb.evaluate` first."
+            )
+        self.settings = json.loads(path.read_text())
+        self.classes: tuple[str, ...] = tuple(self.settings["classes"])
+        self.thresholds: tuple[float, ...] = tuple(self.settings["thresholds"])
+        names = self.settings["pictures"]
+        self.pictures = [read_counts(folder / "examples" / f"{name}.json") for name in names]
+        self.missing = [name for name, picture in zip(names, self.pictures, strict=True) if not picture]
+
+    def rows(self) -> list[str]:
+        """Those that were counted on every picture."""
+        first, *others = [picture.get("tables", {}) for picture in self.pictures]
+        return [row for row in first if all(row in other for other in others)]
+
+    def table(self, picture: dict, row: str, k: int) -> Tensor:
+        """The confusion (class + 1, class + 1) of a picture at threshold number k."""
+        labels = torch.tensor(picture["labels"])
+        table = torch.zeros(len(self.classes) + 1, len(self.classes) + 1, dtype=torch.int64)
+        table[labels[:, None], labels] = torch.tensor(picture["tables"][row][k])
+        return table
+
+    def total(self, row: str, k: int) -> Tensor:
+        """The confusion of all pictures together."""
+        return sum(self.table(picture, row, k) for picture in self.pictures)
+
+    def sweep(self, row: str) -> list[float]:
+        """The mean IoU at each threshold."""
+        return [mean_iou(self.total(row, k)) for k in range(len(self.thresholds))]
+
+    def overlaps(self, row: str, k: int) -> tuple[Tensor, Tensor]:
+        """Pixels in both and in either, (picture, class), the background left out."""
+        found = [overlap(self.table(picture, row, k)) for picture in self.pictures]
+        both, either = (torch.stack(part)[:, 1:] for part in zip(*found, strict=True))
+        return both, either
+
+    def named(self) -> Tensor:
+        """(picture, class) bool: whether the prompt names the class."""
+        found = torch.zeros(len(self.pictures), len(self.classes) + 1, dtype=torch.bool)
+        for row, picture in zip(found, self.pictures, strict=True):
+            row[picture["included"]] = True
+        return found[:, 1:]
+
+    def seconds(self, row: str) -> float:
+        """Mean seconds a picture, without the look that all rows share."""
+        return sum(picture["seconds"][row] for picture in self.pictures) / len(self.pictures)
