@@ -5,8 +5,9 @@ PYTHON ?= python3
 TORCH ?= 2.13.0
 # A further wheel index, for a torch without CUDA: TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
-# A checkout of the OVAM authors' code, for `make bench` to race against
+# Checkouts of the authors' code, for `make bench` to race against: OFFICIAL=path/to/ovam DAAM=path/to/daam
 OFFICIAL ?=
+DAAM ?=
 # Handed on to the command: make train ARGS="--steps 100", make lab ARGS="--ip 0.0.0.0", make tour ARGS=notebooks/00_start_here.ipynb
 ARGS ?=
 
@@ -59,9 +60,9 @@ train: $(MADE)  ## train the bundled model from scratch
 evaluate: $(MADE)  ## score the bundled model on scenes it has not seen
 	$(BIN)/python -m ovamnb.emoji.evaluate $(ARGS)
 
-bench: $(MADE)  ## what recording, asking and learning a token cost, as ratios (OFFICIAL=a checkout of vpulab/ovam)
-	$(BIN)/python -m ovamnb.bench $(ARGS)
-	$(BIN)/python -m ovamnb.bench_tokens $(if $(OFFICIAL),--official $(OFFICIAL))
+bench: $(MADE)  ## what recording, asking and learning a token cost, as ratios (OFFICIAL=a checkout of vpulab/ovam, DAAM=of castorini/daam)
+	$(BIN)/python -m ovamnb.bench $(if $(OFFICIAL),--official $(OFFICIAL)) $(if $(DAAM),--daam $(DAAM)) $(ARGS)
+	$(BIN)/python -m ovamnb.bench.tokens $(if $(OFFICIAL),--official $(OFFICIAL))
 
 lock: $(MADE)  ## resolve pyproject.toml anew into requirements.lock (newer torch: TORCH=2.14.0)
 	$(BIN)/python scripts/lock.py torch==$(TORCH)

@@ -1,6 +1,6 @@
 """How fast a token is learned, and how good it is: part of `make bench`, or
 
-    python -m ovamnb.bench_tokens --official path/to/ovam      # a checkout of github.com/vpulab/ovam
+    python -m ovamnb.bench.tokens --official path/to/ovam      # a checkout of github.com/vpulab/ovam
 
 Every row changes one thing of the row above. The first runs the authors' own code on the very same queries.
 Seconds are those of a whole optimisation, since nobody knows on the way when to stop: the vectors with the
@@ -14,8 +14,6 @@ hardly do.
 from __future__ import annotations
 
 import argparse
-import importlib
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -23,17 +21,18 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
-from .emoji.data import of_concept
-from .images import record_image
-from .optimize import optimize_token
-from .pipelines import load_pipeline
-from .recipe import TOKEN_RECIPES, TokenRecipe
-from .refine import minmax, resize
-from .text import with_article
-from .trace import Trace
+from ..emoji.data import of_concept
+from ..images import record_image
+from ..optimize import optimize_token
+from ..pipelines import load_pipeline
+from ..recipe import TOKEN_RECIPES, TokenRecipe
+from ..refine import minmax, resize
+from ..text import with_article
+from ..trace import Trace
+from .official import checkout, load, ovam_module
 
 CONCEPT = "cat"
 STEPS = 10
@@ -80,29 +79,8 @@ def ours(trace: Trace, mask: Tensor, recipe: TokenRecipe) -> Track:
 
 def official(trace: Trace, mask: Tensor, folder: Path, epochs: int) -> Track:
     """The authors' optimisation on the queries of our trace, with the settings of their experiments."""
-    sys.path.insert(0, str(folder))
-    block_of = importlib.import_module("ovam.stable_diffusion.daam_block").CrossAttentionDAAMBlock
-    module_of = importlib.import_module("ovam.stable_diffusion.daam_module").StableDiffusionDAAM
-    optimize_embedding = importlib.import_module("ovam.optimize").optimize_embedding
-    blocks = []
-    for i, name in enumerate(trace.select()[0]):
-        block, weight = trace.blocks[name], trace.key_weights[name].float()
-        query = trace.queries["conditional"][name][:, 0].float()  # (step, h·w, head·dim)
-        to_k = nn.Linear(*weight[:-1].shape, bias=False)
-        to_k.weight.data.copy_(weight[:-1].T)
-        heads_first = query.unflatten(-1, (block.heads, -1)).transpose(1, 2).contiguous()
-        blocks.append(
-            block_of(
-                to_k=to_k.requires_grad_(False),
-                hidden_states=[heads_first],
-                scale=block.scale,
-                heads=block.heads,
-                name=f"block{i}",
-                heads_epochs_activation="token_softmax",
-            )
-        )
-    pipe = type("Parts", (), {"tokenizer": None, "text_encoder": None})
-    daam = module_of(blocks=blocks, pipeline=pipe, heatmaps_aggregation="sum", expand_size=tuple(mask.shape))
+    optimize_embedding = load(folder, "ovam.optimize").optimize_embedding
+    module = ovam_module(trace, folder, expand_size=tuple(mask.shape))
     text = trace.text_of(f"a photograph of {with_article(CONCEPT)}")
     begin = text.states[[0, text.find(CONCEPT)[0][-1]]]
     target = torch.stack([1 - mask.float(), mask.float()])[None]
@@ -114,7 +92,7 @@ def official(trace: Trace, mask: Tensor, folder: Path, epochs: int) -> Track:
             bar.update()
 
         optimize_embedding(
-            daam, begin, target, callback=note, initial_lr=100, epochs=epochs, step_size=120, gamma=0.7
+            module, begin, target, callback=note, initial_lr=100, epochs=epochs, step_size=120, gamma=0.7
         )
     return clock.track
 
@@ -168,13 +146,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--official", type=Path, help="a checkout of the authors' code")
+    parser.add_argument("--official", type=checkout("ovam"), help="a checkout of the authors' code")
     parser.add_argument("--epochs", type=int, default=800, help="of the paper's recipe (default %(default)s)")
     parser.add_argument("--steps", type=int, default=STEPS, help="recorded steps (default %(default)s)")
     parser.add_argument("--unseen", type=int, default=12, help="scenes for the last column")
     given = parser.parse_args(arguments)
-    if given.official and not (given.official / "ovam").is_dir():
-        parser.error(f"'{given.official}' holds no folder 'ovam': give a checkout of github.com/vpulab/ovam.")
 
     pipe = load_pipeline(device="cpu")
     [scene], unseen = look(pipe, "tokens", 1, given.steps), look(pipe, "test", given.unseen, given.steps)

@@ -1,6 +1,6 @@
 """Peak memory of recording beside the weights, each way in a process of its own: part of `make bench`.
 
-python -m ovamnb.bench_memory sd15 self-attention     # one line of JSON, in bytes
+python -m ovamnb.bench.memory sd15 self-attention     # one line of JSON, in bytes
 
 "sd15" is a UNet of Stable Diffusion 1.5's shape with random weights: what it costs does not depend on them.
 """
@@ -16,10 +16,9 @@ from threading import Event, Thread
 
 import psutil
 import torch
-from diffusers import UNet2DConditionModel
 
-from .pipelines import load_pipeline
-from .recorder import record
+from ..recorder import record
+from .shapes import pipeline
 
 SHAPES = ("bundled", "sd15")
 WAYS = ("plain", "queries", "self-attention")
@@ -29,12 +28,8 @@ PASSES = 3  # more would add queries, and nothing to the peak of self-attention
 def measure(shape: str, way: str) -> dict[str, float]:
     """Bytes that PASSES passes of the UNet take at their peak beside the weights, in this process; and what a
     stack of all self-attention maps of the finest grid would take."""
-    pipe = load_pipeline()
+    pipe = pipeline(shape)
     tokens = pipe.tokenizer.model_max_length
-    if shape == "sd15":
-        tokens = 77
-        with torch.device(pipe.device):
-            pipe.unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768).eval()
     unet, config = pipe.unet, pipe.unet.config
     side = config.sample_size
     latents = torch.randn(1, config.in_channels, side, side, device=unet.device)
@@ -93,7 +88,7 @@ def print_peaks() -> None:
     for shape in SHAPES:
         found = {}
         for way in WAYS:
-            command = [sys.executable, "-m", "ovamnb.bench_memory", shape, way]
+            command = [sys.executable, "-m", "ovamnb.bench.memory", shape, way]
             found[way] = json.loads(
                 subprocess.run(command, check=True, capture_output=True, text=True).stdout
             )
