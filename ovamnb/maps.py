@@ -14,8 +14,8 @@ from .text import Text
 
 FEW = 16
 """From so many tokens on a softmax along them is faster than one across them."""
-ELEMENTS = {"cpu": 2**18, "cuda": 2**23}
-"""Numbers in a piece of work: on a CPU what a core's cache holds, on a GPU what keeps it busy."""
+ELEMENTS = {"cpu": 2**19, "cuda": 2**23}
+"""Numbers in a piece of work: on a CPU about what a core's cache holds, on a GPU what keeps it busy."""
 
 
 def attention(query: Tensor, key: Tensor, *, heads: int, scale: float, softmax: bool = True) -> Tensor:

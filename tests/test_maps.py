@@ -151,6 +151,46 @@ def test_self_attention_is_that_of_diffusers_however_it_is_cut():
         torch.testing.assert_close(total, 1 + expected)
 
 
+@pytest.mark.parametrize("steps", [1, 5])
+@pytest.mark.parametrize("tokens", [1, 3, mathematics.FEW, 40])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_a_block_map_is_the_formula_however_it_is_cut(steps, tokens, dtype):
+    torch.manual_seed(0)
+    queries = torch.randn(steps, 2, 7 * 11, 12).to(dtype)[:, 1]  # (step, h·w, head·dim), one image of two
+    key = torch.randn(tokens, 12)
+    for softmax in (True, False):
+        options = {"heads": 3, "scale": 0.5, "softmax": softmax}
+        expected = torch.zeros(tokens, 7, 11)
+        for query in queries.float():
+            for head in range(3):
+                part = slice(4 * head, 4 * head + 4)
+                scores = 0.5 * query[:, part] @ key[:, part].T
+                expected += (scores.softmax(dim=-1) if softmax else scores).T.unflatten(-1, (7, 11))
+        for elements in (1, 13 * 3 * tokens, 2 * 77 * 3 * max(4, tokens), 10**6, None):
+            found = mathematics.block_map(queries, key, grid=(7, 11), elements=elements, **options)
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+        assert mathematics.block_map(list(queries), key, grid=(7, 11), **options).equal(found)
+
+
+def test_a_block_map_needs_little_memory_beside_the_queries():
+    """No tensor that it makes grows with the number of steps."""
+    sizes = []
+
+    class Largest(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            if isinstance(result, torch.Tensor) and not result._is_view():
+                sizes[-1] = max(sizes[-1], result.numel())
+            return result
+
+    for steps in (4, 16):
+        queries, key = torch.randn(steps, 64, 12, dtype=torch.float16), torch.randn(5, 12)
+        sizes.append(0)
+        with Largest():
+            mathematics.block_map(queries, key, heads=3, scale=0.5, grid=(8, 8), elements=1000)
+    assert 0 < sizes[0] == sizes[1] <= 1000
+
+
 def test_combine_sums_on_the_largest_grid():
     coarse, fine = torch.ones(3, 2, 3), torch.ones(3, 4, 6)
     assert torch.equal(mathematics.combine([coarse, fine]), torch.full((3, 4, 6), 2.0))
