@@ -8,12 +8,11 @@ validation pictures. An interrupted run goes on where it stopped; `accelerate la
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
 from .evaluation.ablations import RECORDING, Parts, ablations, flat
-from .evaluation.data import DATA, SPLITS, load_data
+from .evaluation.command import arguments_of, both_splits, start, tokens_for
 from .evaluation.report import Report, show
 from .evaluation.rows import TOKEN
 from .evaluation.run import TIMESTEPS, Evaluation
@@ -23,49 +22,38 @@ CHEAPEST_WITHIN = 0.01  # of the best mIoU
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m ovamnb.ablate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--data", default="emoji-sim", help=f"{', '.join(DATA)} (default %(default)s)")
-    parser.add_argument("--root", type=Path, help="the folder of the data set")
+    parser = arguments_of("ablate", __doc__, "emoji-sim")
     parser.add_argument("--groups", nargs="+", help="only some, such as blocks (default: all)")
-    parser.add_argument("--model", default="bundled", help="as for ov.load_pipeline (default %(default)s)")
-    parser.add_argument("--tokens", type=Path, help="a file of ov.save_tokens (default: the bundled ones)")
-    parser.add_argument("--limit", type=int, help="pictures of each split (default: all)")
-    parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
-    parser.add_argument("--out", type=Path, help="where results go (default runs/ablation/DATA)")
-    parser.add_argument("--csv", type=Path, help="where the table goes too (default: beside the results)")
     given = parser.parse_args(arguments)
-    out = given.out or Path("runs/ablation", given.data)
+    out = given.out or Path("runs/ablate", given.data)
     try:
-        splits = {split: load_data(given.data, split=split, root=given.root) for split in SPLITS}
+        splits = both_splits(given)
+        tokens = tokens_for(given) if given.tokens or given.model == "bundled" else {}
     except (ValueError, FileNotFoundError, ImportError) as error:
         parser.error(str(error))
 
-    from accelerate import PartialState
-
-    from .pipelines import load_pipeline
-    from .storage import load_tokens
-
-    state = PartialState(cpu=given.device == "cpu")
-    pipe = load_pipeline(given.model, device=given.device or state.device)
-    pipe.set_progress_bar_config(disable=True)
+    state, pipe = start(given)
     drawn = splits["test"].read(0).seed is not None
     steps = splits["test"].steps if drawn else len(TIMESTEPS)
     groups = ablations(pipe, steps)
-    if not drawn:
-        del groups["queries of"]  # a picture that is looked at has one half
+    recording = RECORDING
+    if not drawn:  # a picture that is looked at has one half
+        del groups["queries of"]
+        recording = {"dtype": RECORDING["dtype"]}
     if unknown := set(given.groups or ()) - set(groups):
         parser.error(f"There is no group {', '.join(unknown)}: choose of {', '.join(groups)}.")
-    groups = {name: group for name, group in groups.items() if name in (given.groups or groups)}
-    methods, tokens = flat(groups), {}
-    if given.tokens or given.model == "bundled":
-        tokens = load_tokens(given.tokens) if given.tokens else load_tokens()
+    methods = flat({name: group for name, group in groups.items() if name in (given.groups or groups)})
     rows = [*methods, *(row + TOKEN for row in methods if tokens)]
-    recording = RECORDING if drawn else {"dtype": RECORDING["dtype"]}
-    plan = Evaluation(pipe, rows, tokens, limit=given.limit, methods=methods, recording=recording, look=Parts)
+    plan = Evaluation(
+        pipe,
+        rows,
+        tokens,
+        limit=given.limit,
+        seed=given.seed,
+        methods=methods,
+        recording=recording,
+        look=Parts,
+    )
     for split, data in splits.items():
         plan.run(data, out / split)
     state.wait_for_everyone()

@@ -16,6 +16,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 
 import ovamnb.maps
 import ovamnb.recorder
+from ovamnb.evaluation.counts import confusion, iou, mean_iou, overlap
 from ovamnb.refine import minmax
 from ovamnb.segmentation import labels_of
 
@@ -93,6 +94,15 @@ def of_chapter_03(combine):
     return lambda heat, affinity, power: combine(heat.flatten(), affinity, power).unflatten(0, heat.shape)
 
 
+def of_chapter_06(rule):
+    """An answer from the confusions of single pictures, (picture, class + 1, class + 1)."""
+
+    def answer(pictures, classes):
+        return float(rule(torch.stack([confusion(labels, truth, classes) for labels, truth in pictures])))
+
+    return answer
+
+
 ANSWERS = {
     "01": {
         "Right": of_chapter_01(lambda scores, heads: scores.softmax(-1).sum(0).T),
@@ -157,6 +167,26 @@ ANSWERS = {
         "A softmax over classes": lambda heat, background: labels_of(minmax(heat).softmax(0), background),
         "The shape should be": lambda heat, background: labels_of(minmax(heat), background).T,
         "Not right": lambda heat, background: labels_of(minmax(heat), background + 0.2),
+    },
+    "06": {
+        "Right": of_chapter_06(lambda tables: mean_iou(tables.sum(dim=0))),
+        "Silence is rewarded": lambda pictures, classes: played("06")["my_score"](pictures, classes),
+        "A mean over pictures": of_chapter_06(
+            lambda tables: torch.tensor([mean_iou(table) for table in tables]).nanmean()
+        ),
+        "The background is no class": of_chapter_06(
+            lambda tables: mean_iou(tables.sum(dim=0), background=True)
+        ),
+        "255 counts": lambda pictures, classes: ANSWERS["06"]["Right"](
+            [(labels, torch.where(truth == 255, 0, truth)) for labels, truth in pictures], classes
+        ),
+        "All classes in one pot": of_chapter_06(
+            lambda tables: (
+                tables.sum(dim=0).diagonal()[1:].sum() / sum(overlap(table)[1][1:].sum() for table in tables)
+            )
+        ),
+        "The third class": of_chapter_06(lambda tables: iou(tables.sum(dim=0))[1:].nan_to_num(0).mean()),
+        "Not right": of_chapter_06(lambda tables: mean_iou(tables.sum(dim=0)) ** 2),
     },
 }
 

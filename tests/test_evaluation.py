@@ -258,8 +258,10 @@ class TestRun:
     def test_bad_requests_are_found_before_anything_runs(self, tmp_path):
         with pytest.raises(ValueError, match="needs a token for each class, and there is none for cat, dog"):
             check_rows(["ovam:token"], Few(), {})
-        with pytest.raises(ValueError, match="known is one of classes, nothing"):
+        with pytest.raises(ValueError, match="known is one of classes, filter"):
             Evaluation(None, ["ovam"], known="all").run(Few(), tmp_path)
+        with pytest.raises(ValueError, match="give one: keep="):
+            Evaluation(None, ["ovam"], known="filter").run(Few(), tmp_path)
         with pytest.raises(ValueError, match="limit counts pictures from 1"):
             Evaluation(None, ["ovam"], limit=0).run(Few(), tmp_path)
         with pytest.raises(FileNotFoundError, match="no evaluation in"):
@@ -276,6 +278,9 @@ class TestRun:
         assert ovam["at the paper's threshold"] != ovam["at the paper's threshold"], "NaN: none is given"
         Evaluation(sd_pipeline(), ["ovam"], known="nothing").run(Drawn(2), tmp_path / "all")
         assert read_counts(tmp_path / "all/examples/picture-1.json")["asked"] == [1, 2]
+        found = Evaluation(sd_pipeline(), ["ovam"], known="filter", keep=lambda image, classes: ["dog"])
+        found.run(Few(2), tmp_path / "filter")
+        assert read_counts(tmp_path / "filter/examples/picture-0.json")["asked"] == [2]
 
     def test_a_picture_drawn_otherwise_is_noticed(self, tmp_path):
         class Labelled(Drawn):

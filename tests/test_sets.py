@@ -18,12 +18,15 @@ from ovamnb.evaluation.run import Evaluation
 @pytest.mark.parametrize("name", ["emoji-real", "emoji-sim", "emoji-cap"])
 def test_every_example_is_whole_and_in_one_split(name):
     splits = [load_data(name, split=split) for split in SPLITS]
-    assert not set(splits[0].names) & set(splits[1].names)
+    chosen, reported = (
+        {(e.prompt, e.seed) if e.seed is not None else e.image.tobytes() for e in data} for data in splits
+    )
+    assert not chosen & reported, "what thresholds are chosen on is not tested on"
     for data in splits:
         assert data.classes == CONCEPTS and len(set(data.names)) == len(data)
-        shown = {label for example in data for label in example.present()}
-        assert len(shown) >= 20, "most classes come up"
         assert all(example.present() for example in data)
+    shown = {label for example in splits[1] for label in example.present()}
+    assert len(shown) >= 24, "nearly all classes come up"
 
 
 def test_rendered_scenes_stay_the_same():
@@ -51,8 +54,8 @@ class TestDrawn:
         pipe, data = ov.load_pipeline(device="cpu"), load_data("emoji-sim")
         pipe.set_progress_bar_config(disable=True)
         plan = Evaluation(pipe, ["ovam"])
-        image, trace, prompt = plan.look_at(data, 0, data[0], ("aeroplane",))
-        assert prompt == data[0].prompt and trace.affinities and image.size == (128, 128)
+        image, trace = plan.draw(data, 0, data[0])
+        assert trace.affinities and image.size == (128, 128)
         with pytest.raises(ValueError, match="drew another picture for 'test-"):
             data.verify(1, image)
 

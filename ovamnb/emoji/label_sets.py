@@ -25,14 +25,14 @@ from ..text import with_article
 from .data import stream_rng
 from .measure_generation import GUIDANCE, STEPS
 from .oracle import Oracle, oracle_miou, train_oracle, without_borders
-from .scenes import scene
 from .sets import FOLDER
 from .sprites import CONCEPTS
 from .token_bank import SMALLEST
+from .words import GROUND_PHRASES, HELD_OUT, NAMES, caption, pick
 
 SIMPLE = {"validation": 1, "test": 3}
 """Pictures of each concept."""
-CAPTIONED = {"validation": 28, "test": 84}
+CAPTIONED = {"validation": 24, "test": 64}
 Plan = dict[str, object]
 """name, split, prompt, seed, named: the classes that the prompt names."""
 
@@ -49,19 +49,28 @@ def simple_plans() -> Iterator[Plan]:
 
 
 def captioned_plans() -> Iterator[Plan]:
-    """Captions as the model was trained on, of scenes of one and two objects that it never saw."""
+    """Captions of one and two objects; every second time an object goes by another word than its class's
+    name, if it has one: a synonym, or a word that stood in no caption the model was trained on."""
     for split, count in CAPTIONED.items():
         first = {"validation": 0, "test": 1000}[split]
         for k in range(first, first + count):
-            picture = scene(stream_rng(0, "captions", k), count=1 + k % 2)
-            named = [thing.concept for thing in picture.objects]
+            rng = stream_rng(0, "captions", k)
+            named = [CONCEPTS[i] for i in rng.choice(len(CONCEPTS), 1 + k % 2, replace=False)]
+            phrases = [with_article(free_word(rng, concept)) for concept in named]
             yield {
                 "name": f"{split}-{k - first:03d}",
                 "split": split,
-                "prompt": picture.caption,
+                "prompt": caption(rng, phrases, pick(rng, tuple(GROUND_PHRASES))),
                 "seed": 300_000 + k,
                 "named": named,
             }
+
+
+def free_word(rng: np.random.Generator, concept: str) -> str:
+    """The class's name, or as often another word for it, where there is one."""
+    held_out = [word for word, means in HELD_OUT.items() if means == concept]
+    others = [*NAMES[concept][1:], *held_out]
+    return pick(rng, others) if others and rng.random() < 0.5 else concept
 
 
 PLANS = {"emoji-sim": simple_plans, "emoji-cap": captioned_plans}

@@ -4,6 +4,7 @@
     pascal.py    Pascal VOC 2012 and Pascal Context, as they are downloaded
     coco.py      COCO-Object, from COCO's own annotation files
     folders.py   a folder of images and label maps; the layout of the OVAM authors' sets
+    command.py   what both commands have in common
     counts.py    who was taken for whom: counts of pixels, and the scores that follow from them
     rows.py      the methods, a line for each
     run.py       an evaluation that can be interrupted, resumed and spread over processes

@@ -96,6 +96,7 @@ class Report:
         settings = self.test.settings
         told = {
             "classes": "each picture's classes are given to the methods (oracle knowledge)",
+            "filter": "each picture is asked for the classes that a filter finds in it",
             "nothing": "all classes of the set are asked of each picture",
         }[settings["known"]]
         return [
@@ -125,7 +126,6 @@ class Report:
         """scores.csv; classes.csv, the IoU of each class; pictures.csv, the pixels in both truth and answer
         and in either, of each class in each test picture; sweep.csv, the mean IoU of both splits at every
         threshold. Their first lines, which begin with "#", are the header."""
-        folder.mkdir(parents=True, exist_ok=True)
         self.save_table(folder / "scores.csv", COLUMNS, ([show(s[c]) for c in COLUMNS] for s in self.scores))
         self.save_table(folder / "classes.csv", ("method", "asked by", "class", "IoU"), self.class_rows())
         columns = ("method", "asked by", "picture", "class", "both", "either", "named")
@@ -158,6 +158,7 @@ class Report:
                     yield score["method"], score["asked by"], name, show(threshold), show(value)
 
     def save_table(self, path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", newline="") as file:
             file.writelines(f"# {line}\n" for line in self.header())
             writer = csv.writer(file, lineterminator="\n")

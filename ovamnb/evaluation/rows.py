@@ -179,7 +179,9 @@ def mentions(prompt: str, name: str) -> bool:
 
 
 def listed(names: Sequence[str]) -> str:
-    """ "a cat, a car and a tree"."""
+    """ "a cat, a car and a tree"; "something" where there is no name."""
+    if not names:
+        return "something"
     *head, last = map(with_article, names)
     return f"{', '.join(head)} and {last}" if head else last
 

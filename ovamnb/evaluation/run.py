@@ -26,6 +26,7 @@ from ..goal import evenly
 from ..images import finest_grid, prepare, record_image
 from ..pipelines import factor
 from ..recorder import record
+from ..segmentation import Filter
 from ..tokens import Token
 from ..trace import Trace
 from .counts import confusion
@@ -36,7 +37,7 @@ from .store import model_settings, read_counts, write, write_settings
 THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(2, 20))
 TIMESTEPS = (50, 150, 300, 450)
 """Where a picture that the model did not draw is looked at."""
-KNOWN = ("classes", "nothing")
+KNOWN = ("classes", "filter", "nothing")
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,9 @@ class Evaluation:
     """Which rows to score, by which model, and how.
 
     `rows`: names of `methods`, with ":token" behind where `tokens` stand for the words. `known`: "classes"
-    asks each picture for the classes that it shows, as both papers do on generated images; "nothing" asks for
-    all of the data set's. `limit`: only so many pictures, evenly spaced. `seed`: of the noise under which
+    asks each picture for the classes that it shows, as OVAM does on generated images; "filter" for those that
+    `keep` finds in it (see `ovamnb.filters`), as DiffSegmenter does on real ones; "nothing" for all of the
+    data set's. `limit`: only so many pictures, evenly spaced. `seed`: of the noise under which
     pictures that the model did not draw are looked at. `recording`: options of `ov.record`. `look`: what the
     methods are given.
     """
@@ -54,6 +56,7 @@ class Evaluation:
     rows: Sequence[str]
     tokens: Mapping[str, Token] = field(default_factory=dict)
     known: str = "classes"
+    keep: Filter | None = None
     limit: int | None = None
     seed: int = 0
     methods: Mapping[str, Method] = field(default_factory=lambda: METHODS)
@@ -70,6 +73,10 @@ class Evaluation:
         check_rows(self.rows, data, self.tokens, self.methods)
         if self.known not in KNOWN or (self.limit is not None and self.limit < 1):
             raise ValueError(f"known is one of {', '.join(KNOWN)}, and limit counts pictures from 1.")
+        if self.known == "filter" and self.keep is None:
+            raise ValueError(
+                "To ask for what a filter finds, give one: keep=ovamnb.filters.ClipFilter.load()."
+            )
         chosen = evenly(len(data), self.limit)
         write_settings(folder, self.settings(data, chosen))
         state = PartialState()
@@ -101,11 +108,15 @@ class Evaluation:
         that came up; which were `asked`, which of them the prompt names (`included`); seconds; the bytes that
         one step's queries take in float16."""
         example = data[index]
-        everything = list(range(1, len(data.classes) + 1))
-        asked = example.present() if self.known == "classes" else everything
-        names = tuple(data.classes[label - 1] for label in asked)
         start = time.perf_counter()
-        image, trace, prompt = self.look_at(data, index, example, names)
+        if example.seed is not None:  # it was drawn, and is drawn again
+            image, trace = self.draw(data, index, example)
+            asked, prompt = self.asked(data, example, image), example.prompt
+        else:
+            image, asked = example.image, self.asked(data, example, example.image)
+            prompt = example.prompt or f"a photograph of {listed([data.classes[k - 1] for k in asked])}"
+            trace = self.look_at(image, prompt)
+        names = tuple(data.classes[label - 1] for label in asked)
         seconds = {"look": time.perf_counter() - start} | done.get("seconds", {})
         looks = {
             with_tokens: self.look(self.pipe, image, trace, prompt, names, self.tokens if with_tokens else {})
@@ -130,32 +141,36 @@ class Evaluation:
             "tables": tables,
         }
 
-    def look_at(
-        self, data: Data, index: int, example: Example, names: Sequence[str]
-    ) -> tuple[Image.Image, Trace, str]:
-        """The picture, a trace of it, and the text that the model read: drawn again where it was drawn, else
-        noised and looked at."""
-        if example.seed is not None:
-            with record(self.pipe, self_attention=(finest(self.pipe),), **self.recording) as trace:
-                [image] = self.pipe(
-                    example.prompt,
-                    num_inference_steps=data.steps,
-                    guidance_scale=data.guidance,
-                    generator=torch.Generator().manual_seed(example.seed),
-                ).images
-            data.verify(index, image)
-            return image, trace, example.prompt
-        prompt = example.prompt or (f"a photograph of {listed(names)}" if names else "a photograph")
-        trace = record_image(
+    def asked(self, data: Data, example: Example, image: Image.Image) -> list[int]:
+        """The labels of the classes to look for in a picture."""
+        if self.known == "classes":
+            return example.present()
+        found = set(self.keep(image, data.classes) if self.known == "filter" else data.classes)
+        return [label for label, name in enumerate(data.classes, 1) if name in found]
+
+    def draw(self, data: Data, index: int, example: Example) -> tuple[Image.Image, Trace]:
+        """The picture, drawn again from its prompt and seed, and the recording of that."""
+        with record(self.pipe, self_attention=(finest(self.pipe),), **self.recording) as trace:
+            [image] = self.pipe(
+                example.prompt,
+                num_inference_steps=data.steps,
+                guidance_scale=data.guidance,
+                generator=torch.Generator().manual_seed(example.seed),
+            ).images
+        data.verify(index, image)
+        return image, trace
+
+    def look_at(self, image: Image.Image, prompt: str) -> Trace:
+        """The recording of a given picture, noised, while the model reads `prompt`."""
+        return record_image(
             self.pipe,
-            example.image,
+            image,
             prompt,
             timesteps=TIMESTEPS,
-            self_attention=(finest(self.pipe, example.image),),
+            self_attention=(finest(self.pipe, image),),
             seed=self.seed,
             **self.recording,
         )
-        return example.image, trace, prompt
 
 
 def check_rows(
