@@ -49,7 +49,8 @@ def record(
         official OVAM's choice) or "both".
     `self_attention`: resolutions, each the longer side of a grid or (h, w), at which the maps of all layers
         are averaged over heads and summed as they stream by: 4·(h·w)² bytes an image, however many steps.
-    `steps`, `blocks`: keep only these (see `Trace.maps`). A step is one pass of the UNet, counted from 0.
+    `steps`, `blocks`: keep only these (see `Trace.maps`). A step is one pass of the UNet, counted from 0. On
+        the bundled model two of 25, evenly spaced, score what all do (`python -m ovamnb.ablate`).
     `device`, `dtype`: where and how queries are kept. In float16 Stable Diffusion 1.5 takes 23 MB a step
         and image, SDXL 210 MB.
     `guidance`: only for a denoising loop written by hand with several rows in its batch: True for

@@ -18,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 
 from .counts import interval, iou, mean_iou, ratio
+from .data import DATA
 from .rows import TOKEN, paper_threshold
 from .split import Split
 
@@ -94,13 +95,14 @@ class Report:
     def header(self) -> list[str]:
         """What stands above every table: which pictures, whose truth, and what the methods were told."""
         settings = self.test.settings
+        names = {cls: name for name, (_, cls) in DATA.items()}
         told = {
             "classes": "each picture's classes are given to the methods (oracle knowledge)",
             "filter": "each picture is asked for the classes that a filter finds in it",
             "nothing": "all classes of the set are asked of each picture",
         }[settings["known"]]
         return [
-            f"{settings['data']}: {len(self.test.pictures)} test pictures, {len(self.test.classes)} classes",
+            f"{names.get(settings['data'], settings['data'])}: {len(self.test.pictures)} test pictures, {len(self.test.classes)} classes",
             f"model: {settings['model'] or 'without a name'}, weights {settings['weights']}, "
             f"{settings['dtype']}, seed {settings['seed']}",
             f"truth: {settings['truth']}",
