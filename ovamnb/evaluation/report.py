@@ -102,7 +102,8 @@ class Report:
             "nothing": "all classes of the set are asked of each picture",
         }[settings["known"]]
         return [
-            f"{names.get(settings['data'], settings['data'])}: {len(self.test.pictures)} test pictures, {len(self.test.classes)} classes",
+            f"{names.get(settings['data'], settings['data'])}: {len(self.test.pictures)} test pictures, "
+            f"{len(self.test.classes)} classes",
             f"model: {settings['model'] or 'without a name'}, weights {settings['weights']}, "
             f"{settings['dtype']}, seed {settings['seed']}",
             f"truth: {settings['truth']}",
