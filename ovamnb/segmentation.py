@@ -235,9 +235,7 @@ def _checked(pipe, classes: Sequence[str | Token]) -> tuple[tuple[str, ...], dic
     return names, tokens
 
 
-def that_fit(
-    pipe, classes: tuple[str, ...], told: Callable[[tuple[str, ...]], str]
-) -> list[tuple[str, ...]]:
+def that_fit(pipe, classes: tuple[str, ...], told: Callable[[tuple[str, ...]], str]) -> list[tuple[str, ...]]:
     """The classes in as many groups as it takes for each group's text to fit the text encoder."""
     try:
         TextEncoder.of(pipe).encode(told(classes))

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -370,3 +371,11 @@ def test_results_stand_in_the_assets():
         assert {row["method"] for row in rows} == set(METHODS)
         head = (folder / data / "scores.csv").read_text().splitlines()[:6]
         assert all(line.startswith("# ") for line in head) and "oracle knowledge" in " ".join(head)
+
+
+def test_the_readme_holds_the_tables():
+    path = Path(__file__).parents[1] / "scripts/tables.py"
+    tables = runpy.run_path(str(path))
+    readme = (path.parents[1] / "README.md").read_text()
+    assert readme == tables["filled"](readme), "run `python scripts/tables.py`"
+    assert all(f"<!-- table {name} -->" in readme for name in tables["TABLES"])
