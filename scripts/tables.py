@@ -73,9 +73,9 @@ TABLES = {"methods": methods, "ablations": ablations}
 def filled(text: str) -> str:
     """README with every table as the CSV files have it."""
     for name, table in TABLES.items():
-        place = rf"(<!-- table {name} -->\n).*?(\n<!-- end -->)"
+        place = rf"(<!-- table {name} -->\n).*?(<!-- end -->)"
         made = table()
-        text = re.sub(place, lambda match, made=made: match[1] + made + match[2], text, flags=re.DOTALL)
+        text = re.sub(place, lambda match, made=made: match[1] + made + "\n" + match[2], text, flags=re.DOTALL)
     return text
 
 
