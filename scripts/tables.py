@@ -3,7 +3,6 @@
 They stand between `<!-- table NAME -->` and `<!-- end -->`.
 """
 
-import re
 from pathlib import Path
 
 from ovamnb.evaluation.report import read_table
@@ -73,9 +72,8 @@ TABLES = {"methods": methods, "ablations": ablations}
 def filled(text: str) -> str:
     """README with every table as the CSV files have it."""
     for name, table in TABLES.items():
-        place = rf"(<!-- table {name} -->\n).*?(<!-- end -->)"
-        made = table()
-        text = re.sub(place, lambda match, made=made: match[1] + made + "\n" + match[2], text, flags=re.DOTALL)
+        head, rest = text.split(f"<!-- table {name} -->\n")
+        text = f"{head}<!-- table {name} -->\n{table()}\n<!-- end -->{rest.split('<!-- end -->', 1)[1]}"
     return text
 
 
