@@ -9,10 +9,11 @@ validation pictures. An interrupted run goes on where it stopped; `accelerate la
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from .evaluation.ablations import RECORDING, Parts, ablations, flat
-from .evaluation.command import arguments_of, both_splits, start, tokens_for
+from .evaluation.command import arguments_of, both_splits, limits, start, tokens_for
 from .evaluation.report import Report, show
 from .evaluation.rows import TOKEN
 from .evaluation.run import TIMESTEPS, Evaluation
@@ -48,14 +49,13 @@ def main(arguments: list[str] | None = None) -> None:
         pipe,
         rows,
         tokens,
-        limit=given.limit,
         seed=given.seed,
         methods=methods,
         recording=recording,
         look=Parts,
     )
-    for split, data in splits.items():
-        plan.run(data, out / split)
+    for split, limit in limits(given).items():
+        replace(plan, limit=limit).run(splits[split], out / split)
     state.wait_for_everyone()
     if state.is_main_process:
         report = Ablations(out, steps)

@@ -9,9 +9,10 @@ pictures, whose truth, and what the methods were told; it is also written as CSV
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from .evaluation.command import arguments_of, both_splits, start, tokens_for
+from .evaluation.command import arguments_of, both_splits, limits, start, tokens_for
 from .evaluation.report import Report
 from .evaluation.rows import METHODS, TOKEN
 from .evaluation.run import KNOWN, Evaluation, check_rows
@@ -39,11 +40,9 @@ def main(arguments: list[str] | None = None) -> None:
         from .filters import ClipFilter
 
         keep = ClipFilter.load("bundled") if given.model == "bundled" else ClipFilter.load()
-    plan = Evaluation(
-        pipe, given.methods, tokens, known=given.known, keep=keep, limit=given.limit, seed=given.seed
-    )
-    for split, data in splits.items():
-        plan.run(data, out / split)
+    plan = Evaluation(pipe, given.methods, tokens, known=given.known, keep=keep, seed=given.seed)
+    for split, limit in limits(given).items():
+        replace(plan, limit=limit).run(splits[split], out / split)
     state.wait_for_everyone()
     if state.is_main_process:
         report = Report(out)

@@ -296,7 +296,7 @@ class TestFolder:
         (root / "images/picture 1.JPG").unlink()
         first, drawn, last = load_data("folder", root=root)
         assert (first.prompt, first.seed) == ("a cat, and a car", 7) and first.image is not None
-        assert (drawn.prompt, drawn.seed, drawn.image) == ("a cat", None, None)
+        assert (drawn.prompt, drawn.seed, drawn.image) == ("a cat", 0, None)
         assert last.prompt is None
         (root / "images/picture 2.png").unlink()
         with pytest.raises(FileNotFoundError, match=r"picture 2.png' has no image .* nor a prompt"):

@@ -19,6 +19,7 @@ from torchmetrics.classification import MulticlassJaccardIndex
 
 import ovamnb as ov
 from ovamnb import evaluate
+from ovamnb.evaluation.command import arguments_of, limits
 from ovamnb.evaluation.counts import confusion, interval, iou, mean_iou, overlap, ratio
 from ovamnb.evaluation.data import Data, Example, load_data
 from ovamnb.evaluation.report import Report, highest, read_table
@@ -312,6 +313,13 @@ class TestCommand:
             with pytest.raises(SystemExit):
                 evaluate.main(arguments)
             assert message in " ".join(capsys.readouterr().err.split())
+
+    def test_thresholds_are_chosen_on_few(self):
+        parser = arguments_of("evaluate", None, "emoji-real")
+        assert limits(parser.parse_args([])) == {"validation": 500, "test": None}
+        assert limits(parser.parse_args(["--limit", "3"])) == {"validation": 3, "test": 3}
+        few = ["--limit", "900", "--choose-on", "40"]
+        assert limits(parser.parse_args(few)) == {"validation": 40, "test": 900}
 
     def test_two_processes_one_of_them_killed_find_what_one_finds(self, tmp_path):
         command = [

@@ -26,7 +26,7 @@ def test_every_example_is_whole_and_in_one_split(name):
         assert data.classes == CONCEPTS and len(set(data.names)) == len(data)
         assert all(example.present() for example in data)
     shown = {label for example in splits[1] for label in example.present()}
-    assert len(shown) >= 24, "nearly all classes come up"
+    assert len(shown) >= 20, "most classes come up"
 
 
 def test_rendered_scenes_stay_the_same():

@@ -26,7 +26,8 @@ def arguments_of(name: str, about: str | None, data: str) -> argparse.ArgumentPa
     add("--root", type=Path, help="the folder of the data set (default: data/NAME)")
     add("--model", default="bundled", help="as for ov.load_pipeline (default %(default)s)")
     add("--tokens", type=Path, help="a file of ov.save_tokens (default: the bundled model's)")
-    add("--limit", type=int, help="pictures of each split (default: all)")
+    add("--limit", type=int, help="pictures of each split at most, evenly spaced (default: all)")
+    add("--choose-on", type=int, default=500, help="validation pictures at most (default %(default)s)")
     add("--seed", type=int, default=0, help="of the noise on given pictures (default %(default)s)")
     add("--device", help="cuda, mps or cpu (default: the best there is)")
     add("--out", type=Path, help=f"where results go (default runs/{name}/DATA)")
@@ -45,6 +46,12 @@ def tokens_for(given: argparse.Namespace) -> Mapping[str, Token]:
     if given.tokens is None and given.model != "bundled":
         raise ValueError("Tokens belong to one model: give a file of this one's by --tokens.")
     return load_tokens(given.tokens) if given.tokens else load_tokens()
+
+
+def limits(given: argparse.Namespace) -> dict[str, int | None]:
+    """Split → how many of its pictures at most. A threshold needs few, and COCO's validation split has 118
+    000."""
+    return {"validation": min(given.limit or given.choose_on, given.choose_on), "test": given.limit}
 
 
 def start(given: argparse.Namespace) -> tuple[PartialState, object]:

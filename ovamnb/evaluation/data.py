@@ -78,8 +78,8 @@ class Data:
         if seen is not None and np.abs(thumbnail(image) - seen).mean() > NEAR:
             raise ValueError(
                 f"The model drew another picture for '{self.names[index]}' than the one that was labelled: "
-                "these labels belong to another model, scheduler, size or number of steps. For a model of "
-                "one's own, take its own pictures and labels, as a data set `folder`."
+                "these labels belong to another model, scheduler, size or number of steps. Give the pictures "
+                "as a data set `folder` without seeds, and they are looked at instead of drawn."
             )
 
     def __getitem__(self, index: int) -> Example:

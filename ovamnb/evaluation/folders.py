@@ -46,7 +46,8 @@ class Folder(Data):
 
     - validation.txt and test.txt, a name a line; without them one picture in four is for validation, by name;
     - prompts.csv with the columns name, prompt, seed; the last two may be empty. Of a picture that has a
-      prompt, the image may be missing: the model draws it.
+      prompt, the image may be missing: the model draws it, from seed 0 if none is given. Where both image
+      and seed are there, it is drawn again and must be the same.
 
     Raises FileNotFoundError for what is missing, and ValueError for what is damaged or says two things.
     """
@@ -80,6 +81,8 @@ class Folder(Data):
         name = self.names[index]
         image = read_image(self.files[name], FOLDER) if name in self.files else None
         prompt, seed = self.prompts.get(name, ("", None))
+        if image is None and seed is None:
+            seed = 0
         return Example(name, read_labels(self.source(index), FOLDER), image, prompt or None, seed)
 
     def _names(self, split: str) -> tuple[str, ...]:

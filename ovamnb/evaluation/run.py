@@ -49,7 +49,7 @@ class Evaluation:
     `keep` finds in it (see `ovamnb.filters`), as DiffSegmenter does on real ones; "nothing" for all of the
     data set's. `limit`: only so many pictures, evenly spaced. `seed`: of the noise under which
     pictures that the model did not draw are looked at. `recording`: options of `ov.record`. `look`: what the
-    methods are given.
+    methods are given. `quiet`: no bar of progress.
     """
 
     pipe: object
@@ -62,6 +62,7 @@ class Evaluation:
     methods: Mapping[str, Method] = field(default_factory=lambda: METHODS)
     recording: Mapping[str, object] = field(default_factory=dict)
     look: type[Look] = Look
+    quiet: bool = False
 
     def run(self, data: Data, folder: Path) -> None:
         """Count all pictures of a split that are not counted yet.
@@ -81,7 +82,7 @@ class Evaluation:
         write_settings(folder, self.settings(data, chosen))
         state = PartialState()
         mine = chosen[state.process_index :: state.num_processes]
-        for index in tqdm(mine, desc=folder.name, disable=not state.is_main_process):
+        for index in tqdm(mine, desc=folder.name, disable=self.quiet or not state.is_main_process):
             path = folder / "examples" / f"{data.names[index]}.json"
             done = read_counts(path)
             missing = [row for row in self.rows if row not in done.get("tables", {})]
