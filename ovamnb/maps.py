@@ -14,8 +14,8 @@ from .text import Text
 
 FEW = 16
 """From so many tokens on a softmax along them is faster than one across them."""
-ELEMENTS = {"cpu": 2**19, "cuda": 2**23}
-"""Numbers in a piece of work: on a CPU about what a core's cache holds, on a GPU what keeps it busy."""
+PER_CORE, PER_GPU = 2**19, 2**23
+"""Numbers in a piece of work: about what a core's cache holds, and what keeps a GPU busy."""
 
 
 def attention(query: Tensor, key: Tensor, *, heads: int, scale: float, softmax: bool = True) -> Tensor:
@@ -57,7 +57,8 @@ def block_map(
     nothing of the size of the queries is made beside them, not even their float32 copy.
     """
     queries = queries if isinstance(queries, Tensor) else torch.stack(list(queries))
-    elements = elements or ELEMENTS.get(queries.device.type, ELEMENTS["cuda"])
+    on_cpu = queries.device.type == "cpu"
+    elements = elements or (PER_CORE * torch.get_num_threads() if on_cpu else PER_GPU)
     pixels = max(1, elements // max(key.shape[-1], heads * len(key)))  # of a piece
     strips = []
     for strip in queries.split(pixels, dim=1):  # (step, pixel, head·dim)
