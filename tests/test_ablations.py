@@ -12,13 +12,13 @@ from ovamnb.evaluation.ablations import (
     Parts,
     ablations,
     by_maximum,
+    cast_to,
     chosen_parts,
     flat,
     grid_sides,
     head_count,
     in_dtype,
     in_eight_bits,
-    partial_cast,
 )
 from ovamnb.evaluation.report import read_table
 from ovamnb.refine import minmax
@@ -95,7 +95,7 @@ class TestPrecision:
     def test_half_precision(self):
         queries = torch.tensor([[[1.0, 1 + 2**-9, 1 + 2**-12]]])
         assert in_dtype(queries, torch.float16).tolist() == [[[1, 1 + 2**-9, 1]]]
-        assert partial_cast(torch.float16) is partial_cast(torch.float16)
+        assert cast_to(torch.float16) is cast_to(torch.float16)
 
     def test_by_maximum(self):
         assert by_maximum(torch.tensor([[[1.0, 4.0]]])).tolist() == [[[0.25, 1.0]]]

@@ -308,6 +308,7 @@ class TestCommand:
             (["--data", "vok"], "no data set 'vok': choose of emoji-real"),
             (["--methods", "dam"], "no method 'dam': choose of daam"),
             (["--data", "voc", "--root", "nowhere"], "is not there"),
+            (["--limit", "0"], "pictures are counted from 1, not 0"),
             (["--methods", "ovam:token", "--model", "sd15"], "a file of this one's by --tokens"),
         ):
             with pytest.raises(SystemExit):

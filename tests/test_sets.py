@@ -1,6 +1,7 @@
 """The little world's data sets: rendered scenes, and pictures that the bundled model draws."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,6 +42,9 @@ class TestDrawn:
         index = json.loads((sets.FOLDER / "emoji-sim.json").read_text())
         assert index["oracle"]["rendered"] >= 0.95, "on held-out scenes, outlines left out"
         assert f"{index['oracle']['rendered']:.3f}" in load_data("emoji-sim").truth
+        readme = " ".join((Path(__file__).parents[1] / "README.md").read_text().split())
+        rendered, drawn = (f"{index['oracle'][k]:.3f}"[1:] for k in ("rendered", "reconstructed"))
+        assert f"mIoU {rendered} on held-out rendered scenes, {drawn} on the same" in readme
         assert len(index["pictures"]) + index["dropped"] == len(list(label_sets.simple_plans()))
 
     def test_captions_name_classes_or_do_not(self):

@@ -61,7 +61,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def recording(shape: str, given: argparse.Namespace, gpu: bool) -> None:
     if shape == "sdxl":
-        print("\nrecording, sdxl: not run, since its UNet with random weights needs 5 GB and minutes a step")
+        print(
+            "\nrecording, sdxl: not run, since its UNet has 2.6 billion parameters; for its maps, see asking"
+        )
         return
     pipe = shapes.pipeline(shape)
     steps, side = given.steps, pipe.unet.config.sample_size

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -124,8 +124,8 @@ def ablations(pipe, steps: int) -> dict[str, dict[str, Method]]:
         "queries of": {half: partial(cut, half=half) for half in ("conditional", "unconditional")},
         "precision": {
             "float32": cut,
-            "float16": partial(cut, cast=partial_cast(torch.float16)),
-            "bfloat16": partial(cut, cast=partial_cast(torch.bfloat16)),
+            "float16": partial(cut, cast=cast_to(torch.float16)),
+            "bfloat16": partial(cut, cast=cast_to(torch.bfloat16)),
             "int8": partial(cut, cast=in_eight_bits),
         },
         "sharpening": {
@@ -140,12 +140,10 @@ def ablations(pipe, steps: int) -> dict[str, dict[str, Method]]:
     }
 
 
-CASTS: dict[torch.dtype, Cast] = {}
-
-
-def partial_cast(dtype: torch.dtype) -> Cast:
-    """One and the same function for each dtype, by which parts are kept."""
-    return CASTS.setdefault(dtype, partial(in_dtype, dtype=dtype))
+@cache
+def cast_to(dtype: torch.dtype) -> Cast:
+    """One and the same function for each dtype, since parts are kept by it."""
+    return partial(in_dtype, dtype=dtype)
 
 
 def flat(groups: Mapping[str, Mapping[str, Method]]) -> dict[str, Method]:

@@ -26,13 +26,20 @@ def arguments_of(name: str, about: str | None, data: str) -> argparse.ArgumentPa
     add("--root", type=Path, help="the folder of the data set (default: data/NAME)")
     add("--model", default="bundled", help="as for ov.load_pipeline (default %(default)s)")
     add("--tokens", type=Path, help="a file of ov.save_tokens (default: the bundled model's)")
-    add("--limit", type=int, help="pictures of each split at most, evenly spaced (default: all)")
-    add("--choose-on", type=int, default=500, help="validation pictures at most (default %(default)s)")
+    add("--limit", type=positive, help="pictures of each split at most, evenly spaced (default: all)")
+    add("--choose-on", type=positive, default=500, help="validation pictures at most (default %(default)s)")
     add("--seed", type=int, default=0, help="of the noise on given pictures (default %(default)s)")
     add("--device", help="cuda, mps or cpu (default: the best there is)")
     add("--out", type=Path, help=f"where results go (default runs/{name}/DATA)")
     add("--csv", type=Path, help="where the tables go too (default: beside the results)")
     return parser
+
+
+def positive(text: str) -> int:
+    """A count of pictures; another is refused before anything runs."""
+    if (count := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"pictures are counted from 1, not {count}.")
+    return count
 
 
 def both_splits(given: argparse.Namespace) -> dict[str, Data]:

@@ -65,7 +65,9 @@ class Report:
         low, high = interval(both, either)
         named = self.test.named()
         apart = [
-            ratio((both * part).sum(dim=0), (either * part).sum(dim=0)) if drawn(self.test) else math.nan
+            ratio((both * part).sum(dim=0), (either * part).sum(dim=0))
+            if partly_named(self.test)
+            else math.nan
             for part in (named, ~named)
         ]
         own, best = paper_threshold(row), highest(swept)
@@ -196,7 +198,7 @@ def highest(values: Sequence[float]) -> int:
     return max(range(len(values)), key=lambda i: -math.inf if math.isnan(values[i]) else values[i])
 
 
-def drawn(split: Split) -> bool:
+def partly_named(split: Split) -> bool:
     """Whether some prompt names a class and some does not, so that both can be told apart."""
     named = [set(picture["asked"]) - set(picture["included"]) for picture in split.pictures]
     return any(named) and any(picture["included"] for picture in split.pictures)
