@@ -1,0 +1,136 @@
+"""What is drawn: a prompt, a seed and the classes that the picture should show.
+
+    list(from_templates(["cat", "car"], 2, ["a photograph of {}", "{} and {}"]))
+
+A plan does not depend on how many pictures are asked for: the first n are the same in a longer list, so that
+a set can grow.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..evaluation.data import IGNORED, read_lines, read_text
+from ..evaluation.rows import mentions
+from ..text import with_article
+
+SLOT = "{}"
+TEMPLATES = ("a photograph of {}",)
+SEED = 1_000_000
+"""Far from the seeds of the pictures that tokens are learned from and methods are tested on."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One picture to come; `classes` are those that its labels may hold, in the order of the prompt."""
+
+    name: str
+    prompt: str
+    seed: int
+    classes: tuple[str, ...]
+
+
+def from_templates(
+    classes: Sequence[str], count: int, templates: Sequence[str] = TEMPLATES, *, seed: int = SEED
+) -> Iterator[Plan]:
+    """`count` plans of each class; they take turns, as do the templates.
+
+    A template's first slot `{}` takes the class with its article, "a cat", each further one another class,
+    drawn at random. Raises ValueError for a template without a slot, and for one with more slots than
+    classes.
+    """
+    for template in templates:
+        check_template(template, len(classes))
+    for number in range(count):
+        for index, name in enumerate(classes):
+            own = number * len(classes) + index
+            template = templates[number % len(templates)]
+            others = [other for other in classes if other != name]
+            drawn = np.random.default_rng((seed, own)).permutation(len(others))
+            shown = (name, *(others[i] for i in drawn[: template.count(SLOT) - 1]))
+            prompt = template.format(*map(with_article, shown))
+            yield Plan(f"{name.replace(' ', '-')}-{number:05d}", prompt, seed + own, shown)
+
+
+def check_template(template: str, classes: int) -> None:
+    """ValueError for a template that cannot be filled."""
+    slots = template.count(SLOT)
+    if not slots:
+        raise ValueError(f"'{template}' has no slot for the class: write {SLOT}, as in '{TEMPLATES[0]}'.")
+    if slots > classes:
+        raise ValueError(f"'{template}' has {slots} slots, and there are only {classes} classes to fill them.")
+    if set(template.replace(SLOT, "")) & set("{}"):
+        raise ValueError(f"'{template}' has braces that are no slot: a slot is {SLOT}, with nothing inside.")
+
+
+def from_captions(
+    classes: Sequence[str], count: int, path: str | Path, *, seed: int = SEED
+) -> Iterator[Plan]:
+    """`count` plans of each line of a text file; a line's classes are those whose names stand in it.
+
+    Lines that name no class are left out. Raises FileNotFoundError without the file, ValueError where no
+    line names a class.
+    """
+    lines = [
+        (line, tuple(name for name in classes if mentions(line, name)))
+        for line in read_lines(Path(path), "give a text file with a caption in each line.")
+    ]
+    if not any(named for _, named in lines):
+        raise ValueError(f"No line of '{path}' names one of the classes ({', '.join(classes[:5])}, …).")
+    yield from _of_rows([(line, named, None) for line, named in lines], count, seed)
+
+
+def from_table(classes: Sequence[str], count: int, path: str | Path, *, seed: int = SEED) -> Iterator[Plan]:
+    """`count` plans of each row of a CSV file with the columns prompt, classes (with `;` between several)
+    and, if wanted, seed: of a row's first picture, its others follow.
+
+    Raises FileNotFoundError without the file, and ValueError for a missing column, a row that names no class,
+    or another than is asked for, and a seed that is no number.
+    """
+    text = read_text(Path(path), "give a CSV file with the columns prompt and classes.")
+    table = csv.DictReader(io.StringIO(text))
+    missing = {"prompt", "classes"} - set(table.fieldnames or ())
+    if missing:
+        raise ValueError(f"'{path}' has no column {' and '.join(sorted(missing))}.")
+    rows = []
+    for line, row in enumerate(table, 2):
+        named = tuple(name.strip() for name in (row["classes"] or "").split(";") if name.strip())
+        unknown = [name for name in named if name not in classes]
+        if not named or unknown:
+            what = f"names {unknown[0]!r}, which is none of the classes" if unknown else "names no class"
+            raise ValueError(f"'{path}', line {line} {what}: classes are {', '.join(classes[:5])}, …")
+        given = (row.get("seed") or "").strip()
+        if given and not given.isdecimal():
+            raise ValueError(f"'{path}', line {line}: the seed is no whole number: '{given}'.")
+        rows.append((row["prompt"], named, int(given) if given else None))
+    yield from _of_rows(rows, count, seed)
+
+
+def _of_rows(
+    rows: Sequence[tuple[str, tuple[str, ...], int | None]], count: int, seed: int
+) -> Iterator[Plan]:
+    """Rows (prompt, classes, seed) take turns; one without classes has no picture, but keeps its number."""
+    for number in range(count):
+        for index, (prompt, named, own) in enumerate(rows):
+            if named:
+                drawn = seed + number * len(rows) + index if own is None else own + number
+                yield Plan(f"line-{index + 1:05d}-{number:05d}", prompt, drawn, named)
+
+
+def check_classes(classes: Sequence[str]) -> tuple[str, ...]:
+    """The classes, stripped; ValueError where there is none, one is empty or comes twice, or they do not fit
+    a label of eight bits."""
+    names = tuple(name.strip() for name in classes)
+    if not names or not all(names):
+        raise ValueError("There is no class to draw: give at least one word, and no empty ones.")
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise ValueError(f"Named twice among the classes: {', '.join(twice)}.")
+    if len(names) >= IGNORED:
+        raise ValueError(f"A label map holds {IGNORED - 1} classes at most, not {len(names)}.")
+    return names
