@@ -8,8 +8,8 @@ from diffusers import StableDiffusionPipeline
 
 from ovamnb.emoji import denoiser, scene, train
 from ovamnb.emoji.classifier import Judge, presence
-from ovamnb.emoji.loop import fit, learning_rate_factor
 from ovamnb.emoji.text_encoder import assemble
+from ovamnb.loop import fit, learning_rate_factor
 
 
 def line(folder, steps, *, stop_at=None):

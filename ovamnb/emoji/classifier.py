@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..loop import fit, pick_device
 from .data import Scenes, batches
-from .loop import fit, pick_device
 from .sprites import CONCEPTS
 
 CELL = 8  # pixels; the judge decides cell by cell

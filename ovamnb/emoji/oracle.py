@@ -22,9 +22,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..evaluation.data import IGNORED
+from ..loop import fit, pick_device
 from .data import batches, stream, to_tensor
 from .iou import ConceptIoU
-from .loop import fit, pick_device
 from .sprites import CONCEPTS
 
 WIDTHS = (32, 64, 128, 192)  # channels at a half, a quarter, an eighth, a sixteenth of the image

@@ -29,9 +29,9 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline
 from torch import Tensor
 from transformers import AutoTokenizer, CLIPTextModel
 
+from ..loop import Run, fit, pick_device
 from . import autoencoder, denoiser
 from .data import Scenes, batches
-from .loop import Run, fit, pick_device
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from transformers import CLIPModel, CLIPProcessor
 
 from ..filters import ClipFilter
+from ..loop import fit, pick_device
 from ..text import with_article
 from . import words
 from .classifier import presence
 from .clip import CLIP, PATCH, SIDE, TABLE, build_clip, load_clip
 from .data import batches, stream
-from .loop import fit, pick_device
 from .scenes import Scene
 from .sprites import CONCEPTS
 

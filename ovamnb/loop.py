@@ -6,7 +6,7 @@ device.
 `loss(batch)` returns a scalar; `batches(start)` yields batches, each a tensor or several that begin with
 one, from step `start` on, so that a resumed run sees what an uninterrupted one would have seen. Checkpoints
 are safetensors, written to a temporary name and then renamed: an interrupted run loses at most `every`
-seconds and never a file.
+seconds and never a file. Without a folder nothing is written.
 """
 
 from __future__ import annotations
@@ -62,17 +62,19 @@ def fit(
     *,
     steps: int,
     learning_rate: float,
-    folder: Path,
+    folder: Path | None,
+    warm_up: int = 300,
     ema_decay: float = 0.9995,
     every: float = 120.0,
+    quiet: bool = False,
 ) -> Run:
     """Trains `module` in place until `steps`, resuming from `folder/name.safetensors`; at the end it holds
     the EMA weights.
 
-    learning_rate: AdamW's peak, weight decay 0.01, gradients clipped at norm 1. On CUDA the loss runs under
-    bfloat16 autocast.
-    every: seconds between checkpoints. Raises FloatingPointError if the loss is no longer finite, naming
-    the last checkpoint.
+    learning_rate: AdamW's peak, reached after `warm_up` steps, weight decay 0.01, gradients clipped at norm
+    1. On CUDA the loss runs under bfloat16 autocast.
+    folder: None for a run too short to be worth a checkpoint. every: seconds between checkpoints. quiet: no
+    bar of progress. Raises FloatingPointError if the loss is no longer finite, naming the last checkpoint.
     """
     parameters = [p for p in module.parameters() if p.requires_grad]
     device = parameters[0].device
@@ -81,17 +83,17 @@ def fit(
         parameters, learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=fused
     )
     ema = EMAModel(parameters, decay=ema_decay, use_ema_warmup=True, power=0.75)
-    path, run = folder / f"{name}.safetensors", Run()
-    if path.exists():
+    path, run = None if folder is None else folder / f"{name}.safetensors", Run()
+    if path is not None and path.exists():
         run = _load(path, parameters, ema, optimizer)
     saved = started = time.monotonic()
     before = run.seconds
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
     module.train()
-    with tqdm(total=steps, initial=min(run.step, steps), desc=name, mininterval=5) as bar:
+    with tqdm(total=steps, initial=min(run.step, steps), desc=name, mininterval=5, disable=quiet) as bar:
         for batch in batches(run.step) if run.step < steps else ():
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate * learning_rate_factor(run.step, steps)
+                group["lr"] = learning_rate * learning_rate_factor(run.step, steps, warm_up)
             with autocast:
                 value = loss(batch)
             optimizer.zero_grad(set_to_none=True)
@@ -104,14 +106,13 @@ def fit(
             if run.step % 10 == 0:  # reading the loss waits for the device
                 now = value.item()
                 if not math.isfinite(now):
-                    raise FloatingPointError(
-                        f"{name}: loss {now} at step {run.step}; start again from {path}."
-                    )
+                    remedy = "with a lower rate" if path is None else f"from {path}"
+                    raise FloatingPointError(f"{name}: loss {now} at step {run.step}; start again {remedy}.")
                 run.loss = now if math.isnan(run.loss) else 0.9 * run.loss + 0.1 * now
                 bar.set_postfix(loss=f"{run.loss:.4f}")
             bar.update()
             run.seconds = before + time.monotonic() - started
-            if time.monotonic() - saved > every or run.step >= steps:
+            if path is not None and (time.monotonic() - saved > every or run.step >= steps):
                 _save(path, parameters, ema, optimizer, run)
                 saved = time.monotonic()
             if run.step >= steps:
