@@ -15,7 +15,10 @@ from .scenes import Scene, scene
 from .sprites import CONCEPTS
 
 # One number per use: no use ever sees a scene of another. The order is part of the data; append only.
-STREAMS = ("vae", "unet", "classifier", "validation", "test", "clip", "oracle", "tokens", "captions")
+STREAMS = (
+    *("vae", "unet", "classifier", "validation", "test", "clip", "oracle", "tokens", "captions"),
+    "downstream",
+)
 
 
 def stream_rng(seed: int, stream: str, index: int) -> np.random.Generator:

@@ -20,8 +20,8 @@ from .measure_generation import GUIDANCE, STEPS
 from .sprites import CONCEPTS
 
 FOLDER = Path(__file__).parents[1] / "assets" / "sets"
-RENDERED = {"validation": 2, "test": 3}
-"""Scenes of each concept: the first shows one object, the next two, then three."""
+RENDERED = {"validation": 2, "test": 3, "downstream": 15}
+"""Scenes of each concept: the first shows one object, the next two, then three, and so on from the start."""
 
 
 class Rendered(Data):
@@ -42,8 +42,17 @@ class Rendered(Data):
 
     def read(self, index: int) -> Example:
         concept, number = divmod(index, RENDERED[self.split])
-        [picture] = of_concept(self.split, CONCEPTS[concept], 1, objects=number + 1)
+        turn, objects = divmod(number, 3)
+        # A seed for each turn: the scenes of those before need not be looked for again.
+        [picture] = of_concept(self.split, CONCEPTS[concept], 1, objects=objects + 1, seed=turn)
         return Example(self.names[index], picture.labels, Image.fromarray(picture.image))
+
+
+class Pool(Rendered):
+    """420 more scenes of the same kind, for other networks to learn from; in no other use's stream."""
+
+    def __init__(self) -> None:
+        super().__init__(None, "downstream")
 
 
 class Drawn(Data):
