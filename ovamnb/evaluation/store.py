@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import platform
+from collections.abc import Collection
 from importlib.metadata import version
 from pathlib import Path
 
@@ -38,14 +39,14 @@ def weights_mark(pipe) -> str:
 
 
 def write_settings(folder: Path, wanted: dict) -> None:
-    """Beside the counts; ValueError, saying what differs, where the folder holds another evaluation's."""
+    """Beside the results; ValueError, saying what differs, where the folder's have other settings."""
     path = folder / "settings.json"
     if path.exists():
         there = json.loads(path.read_text())
         if differ := [name for name in wanted if there.get(name) != wanted[name]]:
             shown = "; ".join(f"{n}: {short(there.get(n))} there, {short(wanted[n])} now" for n in differ)
             raise ValueError(
-                f"'{folder}' holds an evaluation with other settings ({shown}): give another folder, or "
+                f"'{folder}' holds results of other settings ({shown}): give another folder, or "
                 "delete that one."
             )
         return
@@ -58,12 +59,12 @@ def short(value) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
-def read_counts(path: Path) -> dict:
-    """What was counted of a picture; {} where nothing was, or where the file was damaged, which is then
-    counted again."""
+def read_counts(path: Path, keys: Collection[str] = ("name", "labels", "tables")) -> dict:
+    """What was counted of a picture, with all of `keys`; {} where nothing was, or where the file was damaged,
+    which is then counted again."""
     try:
         found = json.loads(path.read_text())
-        return found if {"name", "labels", "tables"} <= found.keys() else {}
+        return found if {*keys} <= found.keys() else {}
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError, AttributeError):
         return {}
 
