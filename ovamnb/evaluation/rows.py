@@ -33,7 +33,7 @@ class Look:
 
     `trace`: recorded while the picture was drawn from `prompt`, or while the model looked at it with noise
     and read `prompt`. `asked`: the classes to look for. `tokens`: what stands for their words; none means the
-    words themselves.
+    words themselves. `row`: which of the pictures that were recorded together it is.
     """
 
     pipe: object
@@ -42,6 +42,7 @@ class Look:
     prompt: str
     asked: tuple[str, ...]
     tokens: Mapping[str, Token] = field(default_factory=dict)
+    row: int = 0
 
     def asks(self) -> list[str | Token]:
         """A word or its token for each class."""
@@ -60,7 +61,7 @@ def ovam(
     tokens 0.95); "complete" lets self-attention complete, as DiffSegmenter does.
     """
     heats = torch.stack(together_maps(look) if together else [alone_map(look, ask) for ask in look.asks()])
-    affinity = finest(look.trace) if sharpen else None
+    affinity = finest(look) if sharpen else None
     if sharpen == "weigh":
         heats = weigh(heats, affinity, floor=0.95 if look.tokens else 0.85)
     elif sharpen == "complete":
@@ -72,28 +73,31 @@ def ovam(
 def alone_map(look: Look, ask: str | Token) -> Tensor:
     """The map of one class, (h, w)."""
     if isinstance(ask, Token):
-        return look.trace.maps(ask)[ask.word]
-    return look.trace.maps(f"a photograph of {with_article(ask)}")[ask]
+        return look.trace.maps(ask, image=look.row)[ask.word]
+    return look.trace.maps(f"a photograph of {with_article(ask)}", image=look.row)[ask]
 
 
 def together_maps(look: Look) -> list[Tensor]:
     """The maps of all classes in one text, where they compete, (h, w) each; in a few texts where one cannot
     hold them all."""
     if look.tokens:
-        maps = look.trace.maps(look.asks())
+        maps = look.trace.maps(look.asks(), image=look.row)
         return [maps[name] for name in look.asked]
 
     def told(names: tuple[str, ...]) -> str:
         return f"a photograph of {listed(names)}"
 
     groups = that_fit(look.pipe, look.asked, told)
-    return [maps[name] for group in groups for maps in [look.trace.maps(told(group))] for name in group]
+    found = (look.trace.maps(told(group), image=look.row) for group in groups)
+    return [maps[name] for group, maps in zip(groups, found, strict=True) for name in group]
 
 
 def daam_scores(look: Look) -> Tensor:
     """DAAM knows the words of the prompt only: a class that is not among them scores 0 everywhere."""
     heats = [
-        daam(look.trace, look.prompt, ask) if mentions(look.prompt, name) else torch.zeros(1, 1)
+        daam(look.trace, look.prompt, ask, image=look.row)
+        if mentions(look.prompt, name)
+        else torch.zeros(1, 1)
         for name, ask in zip(look.asked, look.asks(), strict=True)
     ]
     return torch.stack([minmax(resize(heat, look.image)) for heat in heats])
@@ -105,7 +109,7 @@ def attn2mask_scores(look: Look) -> Tensor:
     scores = []
     for name, ask in zip(look.asked, look.asks(), strict=True):
         text = ask if isinstance(ask, Token) else f"a photograph of {with_article(ask)}"
-        rivals = resize(attn2mask(look.trace, text, name), look.image).clamp(min=0)
+        rivals = resize(attn2mask(look.trace, text, name, image=look.row), look.image).clamp(min=0)
         scores.append(dense_crf(rivals / rivals.sum(dim=0), look.image)[1])
     return torch.stack(scores)
 
@@ -186,6 +190,7 @@ def listed(names: Sequence[str]) -> str:
     return f"{', '.join(head)} and {last}" if head else last
 
 
-def finest(trace: Trace) -> Tensor:
+def finest(look: Look) -> Tensor:
     """The self-attention of the finest grid that was recorded, (h·w, h·w)."""
-    return trace.self_attention(max(trace.affinities, key=lambda grid: grid[0] * grid[1]))
+    grid = max(look.trace.affinities, key=lambda grid: grid[0] * grid[1])
+    return look.trace.self_attention(grid, image=look.row)

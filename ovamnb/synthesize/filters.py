@@ -45,12 +45,13 @@ def reasons(records: Iterable[Mapping], limits: Limits | None = None) -> dict[st
     records = list(records)
     area, score = by_class(records, "areas"), by_class(records, "scores")
     # Of a class none of whose masks holds a pixel all are empty: no limit is needed.
+    full = {name: [value for value in found if value > 0] for name, found in area.items()}
     bounds = {
-        name: np.percentile(full, [limits.smallest, limits.largest])
-        for name, found in area.items()
-        if (full := [value for value in found if value > 0])
+        name: (percentile(found, limits.smallest), percentile(found, limits.largest, outwards="higher"))
+        for name, found in full.items()
+        if found
     }
-    least = {name: np.percentile(found, limits.least) for name, found in score.items()}
+    least = {name: percentile(found, limits.least) for name, found in score.items()}
     found = {}
     for record in records:
         sized = list(zip(record["classes"], record["areas"], strict=True))
@@ -62,6 +63,12 @@ def reasons(records: Iterable[Mapping], limits: Limits | None = None) -> dict[st
         }
         found[record["name"]] = [name for name in FILTERS if wrong[name]]
     return found
+
+
+def percentile(values: Sequence[float], percent: float, outwards: str = "lower") -> float:
+    """The one of the values that lies at a percentile or next to it, "lower" or "higher": of few pictures
+    the smallest and the largest stay, where interpolation would always drop both."""
+    return float(np.percentile(values, percent, method=outwards))
 
 
 def by_class(records: Iterable[Mapping], what: str) -> dict[str, list[float]]:

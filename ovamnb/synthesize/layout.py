@@ -36,7 +36,8 @@ def image_path(name: str) -> Path:
 
 
 def labels_path(name: str, masks: str = MASKS) -> Path:
-    """Of its label map, below the set's folder; `masks`: the folder of label maps, where there are several."""
+    """Of its label map, below the set's folder; `masks`: the folder of label maps, where there are
+    several."""
     return VOC / masks / f"{name}.png"
 
 

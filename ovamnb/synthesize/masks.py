@@ -7,7 +7,22 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..evaluation import rows
 from ..evaluation.data import IGNORED
+
+
+def with_doubt(look: rows.Look) -> Tensor:
+    """The mean of OVAM's completed map and what a dense CRF makes of it, (class, h, w) in 0 to 1.
+
+    A CRF is sure of everything: nearly all its chances are 0 or 1, right or wrong, and no threshold tells
+    which. Where it overrules the map their mean lies in the middle.
+    """
+    scores = rows.ovam(look, sharpen="complete")
+    return (scores + rows.sharpened(scores, look.image)) / 2
+
+
+METHODS: dict[str, rows.Method] = rows.METHODS | {"ovam+completion+crf-mean": with_doubt}
+"""The methods that masks are made by: those that are compared, and one that knows where it is in doubt."""
 
 
 def label_map(scores: Tensor, labels: Sequence[int], low: float, high: float) -> Tensor:

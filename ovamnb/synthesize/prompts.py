@@ -64,7 +64,9 @@ def check_template(template: str, classes: int) -> None:
     if not slots:
         raise ValueError(f"'{template}' has no slot for the class: write {SLOT}, as in '{TEMPLATES[0]}'.")
     if slots > classes:
-        raise ValueError(f"'{template}' has {slots} slots, and there are only {classes} classes to fill them.")
+        raise ValueError(
+            f"'{template}' has {slots} slots, and there are only {classes} classes to fill them."
+        )
     if set(template.replace(SLOT, "")) & set("{}"):
         raise ValueError(f"'{template}' has braces that are no slot: a slot is {SLOT}, with nothing inside.")
 

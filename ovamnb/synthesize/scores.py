@@ -1,7 +1,7 @@
 """How well a picture and a class's name agree: a score for each, by CLIP.
 
-    score = Agreement.load("bundled")           # or a CLIP of the hub
-    score(image, ["cat", "car"])                # [0.93, 0.02]
+score = Agreement.load("bundled")           # or a CLIP of the hub
+score(image, ["cat", "car"])                # [0.93, 0.02]
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ class Agreement:
         self.clip, self.knows_not = clip, knows_not
 
     @classmethod
-    def load(cls, name: str = CLIP) -> Agreement:
-        """The "bundled" CLIP, or one of the hub or a folder (see `ClipFilter.load`)."""
-        return cls(ClipFilter.load(name), knows_not=name != "bundled")
+    def load(cls, name: str | None = None) -> Agreement:
+        """The "bundled" CLIP, one of the hub or a folder, or None for the usual one (see
+        `ClipFilter.load`)."""
+        return cls(ClipFilter.load(name or CLIP), knows_not=name != "bundled")
 
     @torch.no_grad()
     def __call__(self, image, classes: Sequence[str]) -> list[float]:

@@ -1,0 +1,159 @@
+"""A labelled training set out of words: `python -m ovamnb.synthesize --n 20 --out runs/synthetic`.
+
+    python -m ovamnb.synthesize --classes cat dog --n 500 --model sd15 --tokens pets.safetensors --out pets
+    accelerate launch --num_processes 4 -m ovamnb.synthesize --classes … --model sd15 --tokens … --out …
+
+Pictures and label maps lie in Pascal VOC's layout, what is known of each in metadata.jsonl. A killed run goes
+on by the same command; with a larger --n, a set grows.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..evaluation.command import positive, start, tokens_for
+from ..evaluation.data import Data
+from ..evaluation.rows import TOKEN, parse
+from .filters import FILTERS, Limits, shares
+from .lists import finish
+from .masks import METHODS
+from .prompts import SEED, TEMPLATES, Plan, check_classes, from_captions, from_table, from_templates
+from .run import ROW, Synthesis
+from .scores import Agreement
+from .tune import RECORDED, UNTUNED, load_bands
+
+
+def parser_of() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m ovamnb.synthesize",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--out", type=Path, required=True, help="the folder of the set")
+    add("--classes", nargs="+", help="what is drawn (default: the words of the tokens)")
+    add("--n", type=positive, default=20, help="pictures of each class, or line (default %(default)s)")
+    add("--model", default="bundled", help="as for ov.load_pipeline (default %(default)s)")
+    add("--tokens", type=Path, help="a file of ov.save_tokens (default: the bundled model's)")
+    prompts = parser.add_mutually_exclusive_group()
+    slots = "sentences with a slot {} for the class, and one for each further class (default: %(default)s)"
+    prompts.add_argument("--templates", nargs="+", default=TEMPLATES, help=slots)
+    prompts.add_argument("--captions", type=Path, help="a text file: the classes are those a line names")
+    prompts.add_argument(
+        "--prompts", type=Path, help="a CSV file: prompt, classes (a;b) and, if wanted, seed"
+    )
+    add("--seed", type=int, default=SEED, help="of the first picture (default %(default)s)")
+    add(
+        "--masks", default=ROW, metavar="ROW", help=f"{', '.join(METHODS)}, with {TOKEN} behind it for tokens"
+    )
+    add("--also", nargs="*", default=[], metavar="ROW", help="further masks, to compare with")
+    add("--thresholds", nargs=2, type=float, metavar=("LOW", "HIGH"), help="of --masks (default: tuned)")
+    add("--steps", type=positive, help="of denoising (default: as the model was tested)")
+    add("--guidance", type=float, help="of the prompt (default: as the model was tested)")
+    add("--size", nargs=2, type=positive, metavar=("H", "W"), help="in pixels (default: the model's own)")
+    add(
+        "--record",
+        type=positive,
+        default=RECORDED,
+        help="steps recorded, evenly spaced (default %(default)s)",
+    )
+    add("--batch", type=positive, default=4, help="pictures drawn at once (default %(default)s)")
+    add("--clip", help="of the hub or a folder, for the scores (default: fits the model)")
+    add("--areas", nargs=2, type=float, default=(5, 95), metavar="P", help="percentiles kept (default 5 95)")
+    add(
+        "--least-score",
+        type=float,
+        default=25,
+        metavar="P",
+        help="percentile kept from (default %(default)s)",
+    )
+    add("--device", help="cuda, mps or cpu (default: the best there is)")
+    return parser
+
+
+def plans_of(given: argparse.Namespace, classes: tuple[str, ...]) -> list[Plan]:
+    """What is to be drawn."""
+    if given.captions:
+        return list(from_captions(classes, given.n, given.captions, seed=given.seed))
+    if given.prompts:
+        return list(from_table(classes, given.n, given.prompts, seed=given.seed))
+    return list(from_templates(classes, given.n, given.templates, seed=given.seed))
+
+
+def bands_for(given: argparse.Namespace) -> dict[str, tuple[float, float]]:
+    """Row → (low, high): those that are given, or were tuned for the bundled model."""
+    tuned = dict(load_bands()) if given.model == "bundled" else {}
+    if given.thresholds:
+        tuned[given.masks] = tuple(given.thresholds)
+    for row in (given.masks, *given.also):
+        if row not in tuned:
+            print(
+                f"Nobody has tuned '{row}' for this model: what scores between {UNTUNED[0]} and {UNTUNED[1]} "
+                "is left out of the labels. `python -m ovamnb.synthesize.tune` finds better thresholds."
+            )
+    return tuned
+
+
+def sampling_for(given: argparse.Namespace) -> tuple[int, float]:
+    """Steps of denoising and guidance."""
+    steps, guidance = Data.steps, Data.guidance
+    if given.model == "bundled":
+        from ..emoji.measure_generation import GUIDANCE, STEPS
+
+        steps, guidance = STEPS, GUIDANCE
+    return given.steps or steps, guidance if given.guidance is None else given.guidance
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = parser_of()
+    given = parser.parse_args(arguments)
+    try:  # what can be wrong is found before the model is loaded
+        asked = [parse(row, METHODS) for row in (given.masks, *given.also)]
+        with_tokens = any(with_tokens for _, with_tokens in asked)
+        tokens = tokens_for(given) if with_tokens or not given.classes else {}
+        classes = check_classes(given.classes or tuple(tokens))
+        plans = plans_of(given, classes)
+        limits = Limits(*given.areas, given.least_score)
+        bands = bands_for(given)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+
+    state, pipe = start(given)
+    steps, guidance = sampling_for(given)
+    score = Agreement.load(given.clip or ("bundled" if given.model == "bundled" else None))
+    synthesis = Synthesis(
+        pipe,
+        classes,
+        score,
+        tokens,
+        row=given.masks,
+        also=given.also,
+        bands=bands,
+        steps=steps,
+        guidance=guidance,
+        size=tuple(given.size) if given.size else None,
+        recorded=min(given.record, steps),
+        batch=given.batch,
+    )
+    try:
+        synthesis.run(plans, given.out)
+        state.wait_for_everyone()
+        if state.is_main_process:
+            report(finish(given.out, plans, limits), given.out)
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        parser.exit(1, f"{parser.prog}: {error}\n")
+    except KeyboardInterrupt:
+        parser.exit(130, "\nStopped. What was drawn is kept: the same command goes on from there.\n")
+
+
+def report(found: dict[str, list[str]], folder: Path) -> None:
+    """What each filter keeps, as a table."""
+    kept = shares(found)
+    for name in (*FILTERS, "all"):
+        print(f"{name:8} keeps {kept[name]:6.1%}")
+    print(f"{round(kept['all'] * len(found))} of {len(found)} pictures are listed in '{folder}'.")
+
+
+if __name__ == "__main__":
+    main()

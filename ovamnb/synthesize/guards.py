@@ -1,0 +1,60 @@
+"""What can go wrong with a folder, a disk and a memory: found before anything is drawn, or explained."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..evaluation.store import write_settings
+from .layout import read_record
+from .prompts import Plan
+
+
+def claim(folder: Path, settings: dict, plans: Sequence[Plan]) -> None:
+    """The folder is this run's from now on; ValueError where it holds another's, or anything else."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"'{folder}' is a file: give a folder.")
+    if not (folder / "settings.json").exists() and folder.exists() and any(folder.iterdir()):
+        raise ValueError(f"'{folder}' holds files that are no synthetic set: give an empty or a new folder.")
+    write_settings(folder, settings)
+    for plan in plans:
+        there = read_record(folder, plan.name)
+        if there and (there["prompt"], there["seed"]) != (plan.prompt, plan.seed):
+            raise ValueError(
+                f"'{folder}' holds another run's pictures: '{plan.name}' was drawn from "
+                f"'{there['prompt']}' and seed {there['seed']}, not from '{plan.prompt}' and {plan.seed}. "
+                "Give another folder, or the prompts and the seed of that run."
+            )
+
+
+def require_disk(folder: Path, count: int, pixels: tuple[int, int]) -> None:
+    """OSError unless the disk holds `count` more pictures of (h, w) = `pixels`, with their label maps, at
+    their largest."""
+    needed = count * (4 * pixels[0] * pixels[1] + 2**13)  # three colours, a label; names, the record
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(
+            errno.ENOSPC,
+            f"{count} pictures need up to {needed / 2**20:.0f} MiB, and the disk of '{folder}' has "
+            f"{free / 2**20:.0f} MiB left: make room, give a folder elsewhere, or ask for fewer",
+        )
+
+
+@contextmanager
+def explained(batch: int, folder: Path) -> Iterator[None]:
+    """Errors that can befall any batch, with what to do about them; what was written stays."""
+    on = "what was drawn is kept, and the same command goes on from there"
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise OSError(errno.ENOSPC, f"the disk of '{folder}' is full: make room; {on}") from error
+    except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU's has no name of its own
+        if "memory" not in str(error):
+            raise
+        fewer = f"--batch {batch // 2}" if batch > 1 else "a smaller picture or a larger device"
+        raise RuntimeError(f"Not enough memory for {batch} pictures at once: try {fewer}; {on}.") from error

@@ -1,0 +1,127 @@
+"""Between which two thresholds a label is uncertain: `python -m ovamnb.synthesize.tune --data emoji-sim`.
+
+Chosen on the validation split of an annotated set, by the counts of `ovamnb.evaluate`: of all pairs that
+leave out a tenth of the objects' pixels at most, the one whose remaining labels are the best.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..evaluation.command import arguments_of, positive, start, tokens_for
+from ..evaluation.counts import mean_iou
+from ..evaluation.data import Data, load_data
+from ..evaluation.rows import TOKEN
+from ..evaluation.run import Evaluation, check_rows
+from ..evaluation.split import Split
+from ..evaluation.store import write
+from ..goal import evenly
+from .masks import METHODS
+
+Band = tuple[float, float]
+"""(low, high), each in 0 to 1."""
+UNTUNED: Band = (0.25, 0.75)
+"""Where nothing was tuned: the OVAM paper's 0.75, and as far from the other end."""
+BANDS = Path(__file__).parents[1] / "assets" / "synthesis.json"
+"""Those that were chosen for the bundled model."""
+RECORDED = 2
+"""Steps of denoising, evenly spaced: on the bundled model as good as all."""
+LEFT_OUT = 0.05
+"""Of the objects' pixels, and of the background's, at most."""
+
+
+def choose(tables: Tensor, thresholds: Sequence[float], left_out: float = LEFT_OUT) -> Band:
+    """The (low, high) whose labels have the highest mean IoU, where pixels between them do not count.
+
+    `tables` (threshold, class + 1, class + 1): who was taken for whom at each of `thresholds`, which rise.
+    What exceeds `high` is counted by its table's classes, what does not exceed `low` by its table's
+    background. `left_out`: the share, 0 to 1, of the objects' pixels and of the background's, that may lie
+    between.
+    """
+    # (threshold, 2): called background, of the background's pixels and of the objects'
+    below = torch.stack([tables[:, 0, 0], tables[:, 1:, 0].sum(dim=1)], dim=1)
+    pixels = torch.stack([tables[0, 0].sum(), tables[0, 1:].sum()])
+    pairs = [
+        (low, high)
+        for high in range(len(thresholds))
+        for low in range(high + 1)
+        if (below[high] - below[low] <= left_out * pixels).all()
+    ]
+    low, high = max(pairs, key=lambda pair: mean_iou(between(tables, *pair)))
+    return thresholds[low], thresholds[high]
+
+
+def between(tables: Tensor, low: int, high: int) -> Tensor:
+    """The confusion (class + 1, class + 1) of what is labelled by thresholds number `low` and `high`."""
+    return torch.cat([tables[low, :, :1], tables[high, :, 1:]], dim=1)
+
+
+def bands_of(splits: Sequence[Split]) -> dict[str, Band]:
+    """Row → its band, over the pictures of all `splits`, for the rows that were counted on every one."""
+    thresholds = splits[0].thresholds
+    rows = [row for row in splits[0].rows() if all(row in split.rows() for split in splits)]
+    return {
+        row: choose(
+            torch.stack([sum(split.total(row, k) for split in splits) for k in range(len(thresholds))]),
+            thresholds,
+        )
+        for row in rows
+    }
+
+
+def drawn(data: Data) -> bool:
+    """Whether the model draws the pictures anew, so that there are steps of denoising to choose from."""
+    return data[0].seed is not None
+
+
+def load_bands(path: Path = BANDS) -> Mapping[str, Band]:
+    """Row → band; FileNotFoundError where nothing was tuned."""
+    if not path.is_file():
+        raise FileNotFoundError(f"No '{path}': `python -m ovamnb.synthesize.tune --save {path}` writes it.")
+    return {row: (low, high) for row, (low, high) in json.loads(path.read_text())["bands"].items()}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = arguments_of("synthesize.tune", __doc__, "emoji-sim")
+    rows = [f"{name}{end}" for name in METHODS for end in ("", TOKEN)]
+    parser.add_argument("--rows", nargs="+", default=rows, metavar="ROW", help="as for ovamnb.evaluate")
+    parser.add_argument("--and", dest="more", nargs="*", default=[], metavar="DATA", help="further data sets")
+    parser.add_argument("--record", type=positive, default=RECORDED, help="steps (default %(default)s)")
+    parser.add_argument("--save", type=Path, help="write the bands to this file, too")
+    given = parser.parse_args(arguments)
+    try:
+        sets = {
+            name: load_data(name, split="validation", root=given.root) for name in (given.data, *given.more)
+        }
+        tokens = tokens_for(given) if any(row.endswith(TOKEN) for row in given.rows) else {}
+        for data in sets.values():
+            check_rows(given.rows, data, tokens, METHODS)
+    except (ValueError, FileNotFoundError, ImportError) as error:
+        parser.error(str(error))
+    state, pipe = start(given)
+    plan = Evaluation(pipe, given.rows, tokens, limit=given.limit, seed=given.seed, methods=METHODS)
+    folders = [(given.out or Path("runs/synthesize-tune")) / name for name in sets]
+    for data, folder in zip(sets.values(), folders, strict=True):
+        steps = tuple(evenly(data.steps, given.record))
+        replace(plan, recording={"steps": steps} if drawn(data) else {}).run(data, folder)
+    state.wait_for_everyone()
+    if not state.is_main_process:
+        return
+    splits = [Split(folder) for folder in folders]
+    found = bands_of(splits)
+    for row, (low, high) in found.items():
+        print(f"{row:40} low {low:.2f}  high {high:.2f}")
+    if given.save:
+        pictures = sum(len(split.pictures) for split in splits)
+        chosen_on = {"data": list(sets), "pictures": pictures, "weights": splits[0].settings["weights"]}
+        write(given.save, {"chosen on": chosen_on, "left out at most": LEFT_OUT, "bands": found})
+
+
+if __name__ == "__main__":
+    main()
