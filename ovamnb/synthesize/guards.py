@@ -17,23 +17,32 @@ def claim(folder: Path, settings: dict, plans: Sequence[Plan]) -> None:
     """The folder is this run's from now on; ValueError where it holds another's, or anything else."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"'{folder}' is a file: give a folder.")
-    if not (folder / "settings.json").exists() and folder.exists() and any(folder.iterdir()):
+    # A run that was killed as it began may have left half of its settings, and nothing else.
+    if (
+        folder.exists()
+        and not (folder / "settings.json").exists()
+        and not all(path.match("settings.json.*.partial") for path in folder.iterdir())
+    ):
         raise ValueError(f"'{folder}' holds files that are no synthetic set: give an empty or a new folder.")
     write_settings(folder, settings)
     for plan in plans:
         there = read_record(folder, plan.name)
-        if there and (there["prompt"], there["seed"]) != (plan.prompt, plan.seed):
+        if there and told(**there) != (wanted := told(plan.prompt, plan.seed, plan.classes)):
             raise ValueError(
-                f"'{folder}' holds another run's pictures: '{plan.name}' was drawn from "
-                f"'{there['prompt']}' and seed {there['seed']}, not from '{plan.prompt}' and {plan.seed}. "
-                "Give another folder, or the prompts and the seed of that run."
+                f"'{folder}' holds another run's pictures: '{plan.name}' was drawn from {told(**there)}, not "
+                f"from {wanted}. Give another folder, or the prompts and the seed of that run."
             )
 
 
-def require_disk(folder: Path, count: int, pixels: tuple[int, int]) -> None:
-    """OSError unless the disk holds `count` more pictures of (h, w) = `pixels`, with their label maps, at
-    their largest."""
-    needed = count * (4 * pixels[0] * pixels[1] + 2**13)  # three colours, a label; names, the record
+def told(prompt: str, seed: int, classes: Sequence[str], **_) -> str:
+    """What a picture is drawn from and shows, in words."""
+    return f"'{prompt}' and seed {seed} for {', '.join(classes)}"
+
+
+def require_disk(folder: Path, count: int, pixels: tuple[int, int], maps: int = 1) -> None:
+    """OSError unless the disk holds `count` more pictures of (h, w) = `pixels`, with so many label `maps`
+    each, at their largest."""
+    needed = count * ((3 + maps) * pixels[0] * pixels[1] + 2**13)  # three colours, labels; names, the record
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise OSError(
@@ -50,7 +59,7 @@ def explained(batch: int, folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise OSError(errno.ENOSPC, f"the disk of '{folder}' is full: make room; {on}") from error
     except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU's has no name of its own

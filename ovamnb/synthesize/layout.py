@@ -8,16 +8,20 @@ DIR/VOCdevkit/VOC2012/JPEGImages/NAME.png       the picture (and NAME.jpg, the s
 DIR/VOCdevkit/VOC2012/SegmentationClass/NAME.png             its label map, with VOC's palette
 DIR/VOCdevkit/VOC2012/ImageSets/Segmentation/train.txt       the names that the filters kept
 
-`datasets.load_dataset("imagefolder", data_dir=DIR)` reads the first, torchvision's `VOCSegmentation(DIR)` the
-last. VOC's readers ask for a .jpg and look at the bytes, which are a PNG's: nothing is lost to compression.
+`datasets.load_dataset("imagefolder", data_files="DIR/metadata.jsonl")` reads the first, torchvision's
+`VOCSegmentation(DIR)` the last. (By `data_dir=DIR`, `datasets` would look for files named after a split, find
+train.txt, and no metadata.) VOC's readers ask for a .jpg and look at the bytes, which are a PNG's: nothing is
+lost to compression.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +31,8 @@ from ..evaluation.data import Data, Example, read_image, read_labels, read_lines
 
 VOC = Path("VOCdevkit", "VOC2012")
 MASKS = "SegmentationClass"
+KEYS = {"name", "prompt", "seed", "classes", "areas", "scores"}
+"""What a record holds, beside where it comes from."""
 REMEDY = "a synthetic set is what `python -m ovamnb.synthesize --out DIR` writes."
 
 
@@ -46,15 +52,29 @@ def record_path(name: str) -> Path:
     return Path("records", f"{name}.json")
 
 
-def write_png(image: Image.Image, path: Path) -> None:
-    """A PNG file, whole or not at all."""
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Where to write a file that shall be there whole or not at all: it gets its own name at the end."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        image.save(partial, format="png")
+        yield partial
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def clear_partials(root: Path) -> None:
+    """Remove what a killed process left half written; nobody else may be writing to the set."""
+    for path in root.rglob("*.partial"):
+        if re.search(r"\.\d+\.partial$", path.name):
+            path.unlink(missing_ok=True)
+
+
+def write_png(image: Image.Image, path: Path) -> None:
+    """A PNG file, whole or not at all."""
+    with whole(path) as partial:
+        image.save(partial, format="png")
 
 
 def write_image(root: Path, name: str, image: Image.Image) -> None:
@@ -89,10 +109,8 @@ def voc_palette() -> list[int]:
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
     """A text file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    partial.replace(path)
+    with whole(path) as partial:
+        partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def read_record(root: Path, name: str) -> dict | None:
@@ -101,7 +119,8 @@ def read_record(root: Path, name: str) -> dict | None:
         record = json.loads((root / record_path(name)).read_text("utf-8"))
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
         return None
-    return record if (root / image_path(name)).exists() and (root / labels_path(name)).exists() else None
+    there = (root / image_path(name)).exists() and (root / labels_path(name)).exists()
+    return record if there and isinstance(record, dict) and record.keys() >= KEYS else None
 
 
 def read_records(root: Path) -> Iterator[dict]:

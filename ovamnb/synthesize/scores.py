@@ -1,7 +1,7 @@
 """How well a picture and a class's name agree: a score for each, by CLIP.
 
-score = Agreement.load("bundled")           # or a CLIP of the hub
-score(image, ["cat", "car"])                # [0.93, 0.02]
+    score = Agreement.load("bundled")           # or a CLIP of the hub
+    score(image, ["cat", "car"])                # [0.93, 0.02]
 """
 
 from __future__ import annotations
