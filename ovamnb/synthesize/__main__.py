@@ -17,9 +17,9 @@ from ..evaluation.data import Data
 from ..evaluation.rows import TOKEN, parse
 from .filters import FILTERS, Limits, shares
 from .lists import finish
-from .masks import METHODS
+from .masks import METHODS, check_band
 from .prompts import SEED, TEMPLATES, Plan, check_classes, from_captions, from_table, from_templates
-from .run import ROW, Synthesis
+from .run import ROW, Synthesis, check_rows
 from .scores import Agreement
 from .tune import RECORDED, UNTUNED, load_bands
 
@@ -116,12 +116,16 @@ def main(arguments: list[str] | None = None) -> None:
         plans = plans_of(given, classes)
         limits = Limits(*given.areas, given.least_score)
         bands = bands_for(given)
-    except (ValueError, OSError) as error:
+        if given.thresholds:
+            check_band(*given.thresholds)
+        check_rows((given.masks, *given.also), classes, tokens)
+    except (ValueError, OSError, ImportError) as error:
         parser.error(str(error))
 
     state, pipe = start(given)
     steps, guidance = sampling_for(given)
-    score = Agreement.load(given.clip or ("bundled" if given.model == "bundled" else None))
+    clip = given.clip or ("bundled" if given.model == "bundled" else None)
+    score = Agreement.load(clip, pipe.device)
     synthesis = Synthesis(
         pipe,
         classes,

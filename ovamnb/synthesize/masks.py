@@ -36,12 +36,17 @@ def label_map(scores: Tensor, labels: Sequence[int], low: float, high: float) ->
 
     Raises ValueError for thresholds out of order.
     """
-    if not 0 <= low <= high <= 1:
-        raise ValueError(f"Thresholds are 0 ≤ low ≤ high ≤ 1, not {low} and {high}.")
+    check_band(low, high)
     best, index = scores.max(dim=0)
     named = torch.tensor(labels, dtype=torch.uint8)[index.cpu()]
     best = best.cpu()
     return torch.where(best > high, named, torch.where(best > low, IGNORED, 0).to(torch.uint8))
+
+
+def check_band(low: float, high: float) -> None:
+    """ValueError for thresholds out of order."""
+    if not 0 <= low <= high <= 1:
+        raise ValueError(f"Thresholds are 0 ≤ low ≤ high ≤ 1, not {low} and {high}.")
 
 
 def areas(labels: Tensor, own: Sequence[int]) -> list[float]:

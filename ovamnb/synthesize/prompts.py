@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +30,7 @@ SEED = 1_000_000
 
 @dataclass(frozen=True)
 class Plan:
-    """One picture to come; `classes` are those that its labels may hold, in the order of the prompt."""
+    """One picture to come; `classes` are those that its labels may hold."""
 
     name: str
     prompt: str
@@ -42,9 +44,10 @@ def from_templates(
     """`count` plans of each class; they take turns, as do the templates.
 
     A template's first slot `{}` takes the class with its article, "a cat", each further one another class,
-    drawn at random. Raises ValueError for a template without a slot, and for one with more slots than
-    classes.
+    drawn at random. Raises ValueError for a template without a slot or with more of them than classes, and
+    for a seed that is none.
     """
+    check_seed(seed)
     for template in templates:
         check_template(template, len(classes))
     for number in range(count):
@@ -55,7 +58,7 @@ def from_templates(
             drawn = np.random.default_rng((seed, own)).permutation(len(others))
             shown = (name, *(others[i] for i in drawn[: template.count(SLOT) - 1]))
             prompt = template.format(*map(with_article, shown))
-            yield Plan(f"{name.replace(' ', '-')}-{number:05d}", prompt, seed + own, shown)
+            yield Plan(f"{slug(name)}-{number:05d}", prompt, seed + own, shown)
 
 
 def check_template(template: str, classes: int) -> None:
@@ -92,8 +95,8 @@ def from_table(classes: Sequence[str], count: int, path: str | Path, *, seed: in
     """`count` plans of each row of a CSV file with the columns prompt, classes (with `;` between several)
     and, if wanted, seed: of a row's first picture, its others follow.
 
-    Raises FileNotFoundError without the file, and ValueError for a missing column, a row that names no class,
-    or another than is asked for, and a seed that is no number.
+    Raises FileNotFoundError without the file, ValueError for a missing column, a row without a prompt, one
+    that names no class, or another than is asked for, and a seed that is no number.
     """
     text = read_text(Path(path), "give a CSV file with the columns prompt and classes.")
     table = csv.DictReader(io.StringIO(text))
@@ -101,16 +104,22 @@ def from_table(classes: Sequence[str], count: int, path: str | Path, *, seed: in
     if missing:
         raise ValueError(f"'{path}' has no column {' and '.join(sorted(missing))}.")
     rows = []
-    for line, row in enumerate(table, 2):
-        named = tuple(name.strip() for name in (row["classes"] or "").split(";") if name.strip())
+    for row in table:
+        line = table.line_num
+        listed = (name.strip() for name in (row["classes"] or "").split(";"))
+        named = tuple(dict.fromkeys(name for name in listed if name))
         unknown = [name for name in named if name not in classes]
         if not named or unknown:
             what = f"names {unknown[0]!r}, which is none of the classes" if unknown else "names no class"
             raise ValueError(f"'{path}', line {line} {what}: classes are {', '.join(classes[:5])}, …")
+        if not (row["prompt"] or "").strip():
+            raise ValueError(f"'{path}', line {line} has no prompt.")
         given = (row.get("seed") or "").strip()
         if given and not given.isdecimal():
             raise ValueError(f"'{path}', line {line}: the seed is no whole number: '{given}'.")
         rows.append((row["prompt"], named, int(given) if given else None))
+    if not rows:
+        raise ValueError(f"'{path}' has no rows: each is a prompt and its classes.")
     yield from _of_rows(rows, count, seed)
 
 
@@ -118,6 +127,8 @@ def _of_rows(
     rows: Sequence[tuple[str, tuple[str, ...], int | None]], count: int, seed: int
 ) -> Iterator[Plan]:
     """Rows (prompt, classes, seed) take turns; one without classes has no picture, but keeps its number."""
+    for own in (seed, *(own for _, _, own in rows if own is not None)):
+        check_seed(own)
     for number in range(count):
         for index, (prompt, named, own) in enumerate(rows):
             if named:
@@ -125,14 +136,28 @@ def _of_rows(
                 yield Plan(f"line-{index + 1:05d}-{number:05d}", prompt, drawn, named)
 
 
+def slug(name: str) -> str:
+    """A class as a part of a file's name: "potted-plant"."""
+    return re.sub(r"\W+", "-", name)
+
+
+def check_seed(seed: int) -> None:
+    """ValueError for what torch, NumPy or a table of 64 bits would not take as a seed."""
+    if not 0 <= seed < 2**62:
+        raise ValueError(f"A seed is a whole number from 0 on, below 2⁶², not {seed}.")
+
+
 def check_classes(classes: Sequence[str]) -> tuple[str, ...]:
-    """The classes, stripped; ValueError where there is none, one is empty or comes twice, or they do not fit
-    a label of eight bits."""
-    names = tuple(name.strip() for name in classes)
+    """The classes, with single spaces between words; ValueError where there is none, one is empty, comes
+    twice or would share another's files, or they do not fit a label of eight bits."""
+    names = tuple(" ".join(name.split()) for name in classes)
     if not names or not all(names):
         raise ValueError("There is no class to draw: give at least one word, and no empty ones.")
     if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         raise ValueError(f"Named twice among the classes: {', '.join(twice)}.")
+    files = Counter(slug(name).casefold() for name in names)
+    if alike := [name for name in names if files[slug(name).casefold()] > 1]:
+        raise ValueError(f"Their pictures would have the same names: {', '.join(alike)}. Leave one of them.")
     if len(names) >= IGNORED:
         raise ValueError(f"A label map holds {IGNORED - 1} classes at most, not {len(names)}.")
     return names

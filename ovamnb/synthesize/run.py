@@ -11,6 +11,7 @@ result does not depend on how many there are. No more than one batch's queries a
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,11 +30,11 @@ from ..goal import evenly
 from ..images import finest_grid
 from ..pipelines import factor
 from ..recorder import record
-from ..text import TextEncoder
+from ..text import TextEncoder, with_article
 from ..tokens import Token
 from .guards import claim, explained, require_disk
-from .layout import MASKS, read_record, record_path, write_image, write_labels
-from .masks import METHODS, areas, label_map
+from .layout import MASKS, clear_partials, read_record, record_path, write_image, write_labels
+from .masks import METHODS, areas, check_band, label_map
 from .prompts import Plan, check_classes
 from .tune import RECORDED, UNTUNED, Band
 
@@ -74,10 +75,13 @@ class Synthesis:
         installed; OSError where the disk is too small.
         """
         self.check(plans)
-        claim(folder, self.settings(), plans)
-        missing = [plan for plan in plans if read_record(folder, plan.name) is None]
-        require_disk(folder, len(missing), self.pixels())
         state = PartialState()
+        with state.main_process_first():  # so that nobody finds half of another's settings
+            claim(folder, self.settings(), plans)
+            if state.is_main_process:
+                clear_partials(folder)
+        missing = [plan for plan in plans if read_record(folder, plan.name) is None]
+        require_disk(folder, len(missing), self.pixels(), maps=len({self.row, *self.also}))
         batches = [plans[i : i + self.batch] for i in range(0, len(plans), self.batch)]
         waiting = {plan.name for plan in missing}
         here = len(plans) - len(missing)
@@ -149,23 +153,23 @@ class Synthesis:
 
     def check(self, plans: Sequence[Plan]) -> None:
         """Everything that can be wrong, found before the first picture."""
-        check_classes(self.classes)
-        for row in (self.row, *self.also):
-            _, with_tokens = parse(row, METHODS)
-            without = [name for name in self.classes if name not in self.tokens] if with_tokens else []
-            if without:
-                raise ValueError(
-                    f"There is no token for {', '.join(without)}: optimise one with `ov.optimize_token`, "
-                    f"leave the class out, or ask with words, by the row '{row.removesuffix(TOKEN)}'."
-                )
-            if needs_crf(row):
-                load_crf()
+        rows = (self.row, *self.also)
+        check_rows(rows, check_classes(self.classes), self.tokens)
+        for row in rows:
+            check_band(*self.bands.get(row, UNTUNED))
+        side = max(8, factor(self.pipe))  # diffusers refuses anything else, whatever the model
+        if any(pixels < side or pixels % side for pixels in self.pixels()):
+            h, w = self.pixels()
+            raise ValueError(f"Both sides of a picture are multiples of {side} pixels, not {h}×{w}.")
+        asked = [] if all(row.endswith(TOKEN) for row in rows) else self.classes
+        texts = [plan.prompt for plan in plans] + [f"a photograph of {with_article(name)}" for name in asked]
         encoder = TextEncoder.of(self.pipe)
-        for text in dict.fromkeys([*self.classes, *(plan.prompt for plan in plans)]):
+        for text in dict.fromkeys(texts):
             encoder.encode(text)
 
     def settings(self) -> dict:
-        """All that a picture and its labels depend on, apart from its plan."""
+        """All that a picture, its labels and its scores depend on, apart from its plan."""
+        with_tokens = any(row.endswith(TOKEN) for row in (self.row, *self.also))
         return {
             "classes": list(self.classes),
             "row": self.row,
@@ -175,6 +179,8 @@ class Synthesis:
             "guidance": self.guidance,
             "size": list(self.pixels()),
             "recorded": self.recorded,
+            "tokens": tokens_mark([self.tokens[name] for name in self.classes]) if with_tokens else "",
+            "scores": getattr(self.score, "name", ""),
             **model_settings(self.pipe),
         }
 
@@ -185,6 +191,30 @@ class Synthesis:
         native = self.pipe.unet.config.sample_size
         h, w = native if isinstance(native, tuple | list) else (native, native)
         return h * factor(self.pipe), w * factor(self.pipe)
+
+
+def check_rows(rows: Sequence[str], classes: Sequence[str], tokens: Mapping[str, Token]) -> None:
+    """ValueError for an unknown row and a class without a token; ImportError for a CRF that is missing."""
+    for row in rows:
+        _, with_tokens = parse(row, METHODS)
+        without = [name for name in classes if name not in tokens] if with_tokens else []
+        if without:
+            raise ValueError(
+                f"There is no token for {', '.join(without)}: optimise one with `ov.optimize_token`, "
+                f"leave the class out, or ask with words, by the row '{row.removesuffix(TOKEN)}'."
+            )
+        if needs_crf(row):
+            load_crf()
+
+
+def tokens_mark(tokens: Sequence[Token]) -> str:
+    """Twelve letters that tell these tokens from others."""
+    digest = hashlib.sha256()
+    for token in tokens:
+        for vectors in (token.class_, token.background):
+            if vectors is not None:
+                digest.update(vectors.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:12]
 
 
 def masks_of(row: str) -> str:

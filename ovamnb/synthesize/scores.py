@@ -1,7 +1,7 @@
 """How well a picture and a class's name agree: a score for each, by CLIP.
 
-    score = Agreement.load("bundled")           # or a CLIP of the hub
-    score(image, ["cat", "car"])                # [0.93, 0.02]
+score = Agreement.load("bundled")           # or a CLIP of the hub
+score(image, ["cat", "car"])                # [0.93, 0.02]
 """
 
 from __future__ import annotations
@@ -21,14 +21,17 @@ class Agreement:
     the cosine with "a photograph of a cat", which is comparable between pictures of a class.
     """
 
-    def __init__(self, clip: ClipFilter, *, knows_not: bool) -> None:
-        self.clip, self.knows_not = clip, knows_not
+    def __init__(self, clip: ClipFilter, *, knows_not: bool, name: str = "") -> None:
+        self.clip, self.knows_not, self.name = clip, knows_not, name
 
     @classmethod
-    def load(cls, name: str | None = None) -> Agreement:
+    def load(cls, name: str | None = None, device: str | torch.device = "cpu") -> Agreement:
         """The "bundled" CLIP, one of the hub or a folder, or None for the usual one (see
         `ClipFilter.load`)."""
-        return cls(ClipFilter.load(name or CLIP), knows_not=name != "bundled")
+        name = name or CLIP
+        clip = ClipFilter.load(name)
+        clip.model.to(device)
+        return cls(clip, knows_not=name != "bundled", name=name)
 
     @torch.no_grad()
     def __call__(self, image, classes: Sequence[str]) -> list[float]:
