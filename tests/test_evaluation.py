@@ -335,7 +335,8 @@ class TestCommand:
             "cpu",
         ]
         env = os.environ | {"OMP_NUM_THREADS": "1"}
-        launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+        # Not --cpu, which ignores the number of processes; without a GPU, they still run on the CPU.
+        launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
         launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
         two = [*launch, *command, "--out", str(tmp_path / "two")]
         folder = tmp_path / "two/validation/examples"
@@ -347,6 +348,7 @@ class TestCommand:
         import psutil
 
         workers = [p for p in psutil.Process(broken.pid).children(recursive=True) if "--limit" in p.cmdline()]
+        assert len(workers) == 2
         workers[-1].send_signal(signal.SIGKILL)
         assert broken.wait(120) != 0
         done = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.json")}

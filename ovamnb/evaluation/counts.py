@@ -46,7 +46,13 @@ def confusion(labels: Tensor, truth: Tensor, classes: int) -> Tensor:
 
 def iou(table: Tensor) -> Tensor:
     """IoU of each class (class + 1,), the background's first; NaN for a class in neither truth nor answer."""
-    metric = MulticlassJaccardIndex(len(table), average="none", ignore_index=IGNORED, validate_args=False)
+    metric = MulticlassJaccardIndex(
+        len(table),
+        average="none",
+        ignore_index=IGNORED,
+        validate_args=False,
+        sync_on_compute=False,  # the sum is whole; under several processes it would wait for the others
+    )
     metric.merge_state({"confmat": table})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it was never updated: it was given the sum instead
