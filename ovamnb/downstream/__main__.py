@@ -1,0 +1,78 @@
+"""What a synthetic training set is worth: a small network trained on it, tested on real pictures.
+
+    python -m ovamnb.downstream --synthetic runs/synthetic oracle=runs/synthetic:Oracle
+    python -m ovamnb.downstream --real voc --root data/VOCdevkit --synthetic runs/synthetic --size 256 320
+    accelerate launch --num_processes 4 -m ovamnb.downstream --synthetic runs/synthetic
+
+The network is trained from scratch on k real pictures, on a source's, on both, and on one then the other:
+each time as many steps. A source is [NAME=]DIR[:MASKS], a folder of `python -m ovamnb.synthesize`, with
+another folder of label maps in it if one likes. An interrupted study goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+from datetime import timedelta
+from pathlib import Path
+
+from accelerate import PartialState
+
+from .learn import Recipe
+from .network import NETWORKS
+from .sources import real, sources
+from .study import MIXES, Study
+from .table import Report
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m ovamnb.downstream",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add, usual = parser.add_argument, Recipe()
+    mixes = "; ".join(f"{name}: {what}" for name, what in MIXES.items())
+    add("--synthetic", nargs="+", default=[], metavar="[NAME=]DIR[:MASKS]", help="synthetic sources")
+    add("--real", default="emoji-real", help="emoji-real, voc, folder, … (default %(default)s)")
+    add("--root", type=Path, help="the folder of the real set (default: data/NAME)")
+    add("--sizes", nargs="+", type=int, default=[25, 100, 400], help="numbers k of real pictures")
+    add("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    add("--mixes", nargs="+", default=[*MIXES], metavar="MIX", help=f"{mixes} (default: all)")
+    add("--network", default=usual.network, help=f"{', '.join(NETWORKS)} (default %(default)s)")
+    add("--steps", type=int, default=usual.steps, help="of the optimiser (default %(default)s)")
+    add("--batch", type=int, default=usual.batch, help="pictures a step (default %(default)s)")
+    add("--size", nargs=2, type=int, default=usual.size, metavar=("H", "W"), help="of pictures in training")
+    add("--device", help="cuda, mps or cpu (default: the best there is)")
+    add("--out", type=Path, default=Path("runs/downstream"), help="where results go (default %(default)s)")
+    add("--csv", type=Path, help="where the tables go too (default: beside the results)")
+    add("--quiet", action="store_true", help="no bar of progress")
+    given = parser.parse_args(arguments)
+    try:
+        pool, test = real(given.real, given.root)
+        study = Study(
+            pool,
+            test,
+            sources(given.synthetic, test.classes),
+            given.sizes,
+            given.seeds,
+            given.mixes,
+            Recipe(given.network, given.steps, given.batch, tuple(given.size)),
+            given.device,
+            given.quiet,
+        )
+        study.prepare(given.out)
+    except (ValueError, FileNotFoundError) as error:
+        parser.error(str(error))
+
+    # Whoever is done waits for the others, however long they take.
+    state = PartialState(cpu=given.device == "cpu", timeout=timedelta(days=7))
+    study.run(given.out)
+    state.wait_for_everyone()
+    if state.is_main_process:
+        report = Report(study, given.out)
+        report.save(given.csv or given.out)
+        print(report.text())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Where labelled pictures come from: a real data set to learn from and be tested on, and any number of
+others.
+
+name, data = source("oracle=runs/synthetic:Oracle")     # a folder of `python -m ovamnb.synthesize`
+data = Matched(data, real.classes)                      # its labels as the real set has them
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..evaluation.data import IGNORED, Data, Example, load_data
+from .pictures import Sample
+
+REAL = "real"
+"""The name of the real source in tables."""
+
+
+class Matched(Data):
+    """A data set with its labels renumbered: class k is `classes[k - 1]`, whichever number it had before.
+
+    Raises ValueError for a data set without pictures, and where it has a class that `classes` does not.
+    """
+
+    def __init__(self, data: Data, classes: Sequence[str]) -> None:
+        if not len(data):
+            raise ValueError("A source has no pictures: make some, or let its filters keep some.")
+        if unknown := [name for name in data.classes if name not in classes]:
+            raise ValueError(
+                f"The real set has no class {', '.join(unknown)}: it has {', '.join(classes)}. Rename it in "
+                "the source's classes.txt, or make the source anew without it."
+            )
+        self.data, self.classes = data, tuple(classes)
+        self.names, self.truth = data.names, data.truth
+        self.lookup = np.full(256, IGNORED, np.uint8)
+        self.lookup[: len(data.classes) + 1] = [0, *(self.classes.index(name) + 1 for name in data.classes)]
+
+    def read(self, index: int) -> Example:
+        example = self.data[index]
+        if example.image is None:
+            raise ValueError(
+                f"'{example.name}' is a prompt without a picture, and nothing is drawn here: give a set that "
+                "has pictures."
+            )
+        return replace(example, labels=self.lookup[example.labels])
+
+
+def source(text: str) -> tuple[str, Data]:
+    """Name and data of "[NAME=]DIR[:MASKS]", MASKS being the folder of label maps in DIR (default
+    SegmentationClass), NAME by default both without a slash.
+
+    Raises ValueError for a name that cannot be part of a file's, FileNotFoundError for what is not there.
+    """
+    from ..synthesize.layout import MASKS, LabelledFolder
+
+    name, equals, place = text.rpartition("=")
+    folder, colon, masks = place.partition(":")
+    name = name if equals else "-".join(filter(None, (Path(folder).resolve().name, masks)))
+    if not re.fullmatch(r"\w[\w.+-]*", name) or name == REAL:
+        raise ValueError(
+            f"'{name}' cannot name a source: give letters, digits and .+-_ (but not '{REAL}') before =, as "
+            f"in oracle={place}."
+        )
+    return name, LabelledFolder(Path(folder), masks if colon else MASKS)
+
+
+def sources(texts: Sequence[str], classes: Sequence[str]) -> dict[str, Data]:
+    """Name → data with labels as `classes`. Raises as `source` and Matched, and ValueError for a
+    name that comes twice."""
+    found: dict[str, Data] = {}
+    for text in texts:
+        name, data = source(text)
+        if name in found:
+            raise ValueError(f"Two sources go by '{name}': tell them apart, as in other={text}.")
+        try:
+            found[name] = Matched(data, classes)
+        except ValueError as error:
+            raise ValueError(f"{text}: {error}") from None
+    return found
+
+
+def real(name: str, root: Path | None) -> tuple[Data, Data]:
+    """The pool to choose from, and the test split. emoji-real has a pool of its own; of the other sets it is
+    the split that thresholds are chosen on, which for Pascal VOC is its training list.
+
+    Raises as `load_data`.
+    """
+    if name == "emoji-real":
+        from ..emoji.sets import Pool
+
+        return Pool(), load_data(name, split="test")
+    return load_data(name, split="validation", root=root), load_data(name, split="test", root=root)
+
+
+def chosen(count: int, k: int, seed: int) -> list[int]:
+    """Which k of `count` pictures: the first of an order that the seed decides, so that fewer are among more.
+
+    Raises ValueError unless 1 ≤ k ≤ count.
+    """
+    if not 1 <= k <= count:
+        raise ValueError(f"k = {k} is out of range: the pool has {count} real pictures, and k counts from 1.")
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:k].tolist()
+
+
+def mark(samples: Sequence[Sample]) -> str:
+    """Eight letters that tell these samples from others."""
+    value = 0
+    for parts in samples:
+        for part in parts:
+            value = zlib.crc32(part.contiguous().numpy(), value)
+    return f"{value:08x}"
