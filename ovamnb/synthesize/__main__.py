@@ -2,6 +2,7 @@
 
     python -m ovamnb.synthesize --classes cat dog --n 500 --model sd15 --tokens pets.safetensors --out pets
     accelerate launch --num_processes 4 -m ovamnb.synthesize --classes … --model sd15 --tokens … --out …
+    torchrun --nproc_per_node 2 -m ovamnb.synthesize --device cpu --out …      # on processors
 
 Pictures and label maps lie in Pascal VOC's layout, what is known of each in metadata.jsonl. A killed run goes
 on by the same command; with a larger --n, a set grows.
@@ -122,25 +123,25 @@ def main(arguments: list[str] | None = None) -> None:
     except (ValueError, OSError, ImportError) as error:
         parser.error(str(error))
 
-    state, pipe = start(given)
-    steps, guidance = sampling_for(given)
-    clip = given.clip or ("bundled" if given.model == "bundled" else None)
-    score = Agreement.load(clip, pipe.device)
-    synthesis = Synthesis(
-        pipe,
-        classes,
-        score,
-        tokens,
-        row=given.masks,
-        also=given.also,
-        bands=bands,
-        steps=steps,
-        guidance=guidance,
-        size=tuple(given.size) if given.size else None,
-        recorded=min(given.record, steps),
-        batch=given.batch,
-    )
     try:
+        state, pipe = start(given)
+        steps, guidance = sampling_for(given)
+        clip = given.clip or ("bundled" if given.model == "bundled" else None)
+        score = Agreement.load(clip, pipe.device)
+        synthesis = Synthesis(
+            pipe,
+            classes,
+            score,
+            tokens,
+            row=given.masks,
+            also=given.also,
+            bands=bands,
+            steps=steps,
+            guidance=guidance,
+            size=tuple(given.size) if given.size else None,
+            recorded=min(given.record, steps),
+            batch=given.batch,
+        )
         synthesis.run(plans, given.out)
         state.wait_for_everyone()
         if state.is_main_process:
