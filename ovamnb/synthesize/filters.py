@@ -47,7 +47,7 @@ def reasons(records: Iterable[Mapping], limits: Limits | None = None) -> dict[st
     # Of a class none of whose masks holds a pixel all are empty: no limit is needed.
     full = {name: [value for value in found if value > 0] for name, found in area.items()}
     bounds = {
-        name: (percentile(found, limits.smallest), percentile(found, limits.largest, outwards="higher"))
+        name: (percentile(found, limits.smallest), percentile(found, limits.largest))
         for name, found in full.items()
         if found
     }
@@ -65,10 +65,10 @@ def reasons(records: Iterable[Mapping], limits: Limits | None = None) -> dict[st
     return found
 
 
-def percentile(values: Sequence[float], percent: float, outwards: str = "lower") -> float:
-    """The one of the values that lies at a percentile or next to it, "lower" or "higher": of few pictures
-    the smallest and the largest stay, where interpolation would always drop both."""
-    return float(np.percentile(values, percent, method=outwards))
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The one of the values that is nearest to a percentile: interpolated, the limits would lie between
+    values, and of the two areas of a class with two pictures both would be outside."""
+    return float(np.percentile(values, percent, method="nearest"))
 
 
 def by_class(records: Iterable[Mapping], what: str) -> dict[str, list[float]]:
