@@ -186,6 +186,26 @@ def trace():
     return trace
 
 
+@pytest.fixture(scope="session")
+def clip():
+    """A CLIP in small, with random weights, and its processor."""
+    from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor
+
+    torch.manual_seed(0)
+    tokenizer = clip_tokenizer()
+    text = {
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": LENGTH,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    small = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = CLIPConfig(
+        text_config=text | small, vision_config={"image_size": 16, "patch_size": 8} | small, projection_dim=8
+    )
+    size = {"size": {"shortest_edge": 16}, "crop_size": {"height": 16, "width": 16}}
+    return CLIPModel(config).eval(), CLIPProcessor(CLIPImageProcessorPil(**size), tokenizer)
+
+
 @pytest.fixture
 def image():
     return np.linspace(0, 255, 16 * 24 * 3).reshape(16, 24, 3).astype(np.uint8)

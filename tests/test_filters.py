@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from conftest import LENGTH, clip_tokenizer
 
 import ovamnb as ov
 from ovamnb import captions, filters
@@ -11,25 +10,6 @@ from ovamnb.captions import BlipCaptioner, DiffusionCaptioner
 from ovamnb.filters import ClipFilter, DiffusionFilter
 
 CLASSES = ["cat", "dog", "car"]
-
-
-@pytest.fixture(scope="module")
-def clip():
-    from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor
-
-    torch.manual_seed(0)
-    tokenizer = clip_tokenizer()
-    text = {
-        "vocab_size": len(tokenizer),
-        "max_position_embeddings": LENGTH,
-        "eos_token_id": tokenizer.eos_token_id,
-    }
-    small = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
-    config = CLIPConfig(
-        text_config=text | small, vision_config={"image_size": 16, "patch_size": 8} | small, projection_dim=8
-    )
-    size = {"size": {"shortest_edge": 16}, "crop_size": {"height": 16, "width": 16}}
-    return CLIPModel(config).eval(), CLIPProcessor(CLIPImageProcessorPil(**size), tokenizer)
 
 
 @pytest.fixture(scope="module")
