@@ -186,17 +186,18 @@ class TestFilters:
     def test_each_alone(self):
         many = [i / 100 for i in range(1, 101)]
         assert self.dropped(cats([0, 0.2, 0, 0.2], what="areas"), "empty") == ["0", "2"]
-        assert self.dropped(cats(many, what="areas"), "area", 10, 90, 0) == [
-            *map(str, range(9)),
-            *map(str, range(91, 100)),
-        ]
-        assert self.dropped(cats(many, what="scores"), "score", 0, 100, 50) == [*map(str, range(49))]
+        outside = [*map(str, range(10)), *map(str, range(90, 100))]
+        assert self.dropped(cats(many, what="areas"), "area", 10, 90, 0) == outside
+        assert self.dropped(cats(many, what="scores"), "score", 0, 100, 40) == [*map(str, range(40))]
         assert self.dropped(cats([0.3, 0, 0.1, 0.2], what="areas"), "empty", 0, 100, 0) == ["1"]
 
-    def test_of_few_pictures_the_outermost_stay(self):
-        for what in ("areas", "scores"):
-            assert not self.dropped(cats([0.1, 0.2, 0.3, 0.9], what=what), "", 5, 95, 25)
-        assert self.dropped(cats([0.5, 0.4, 0.3, 0.2, 0.1], what="scores"), "score") == ["4"]
+    def test_of_few_pictures_the_nearest_value_counts(self):
+        few = [0.5, 0.4, 0.3, 0.2, 0.1]
+        for count in range(1, 6):
+            assert not self.dropped(cats(few[:count], what="areas"), ""), "the smallest and the largest stay"
+        assert not self.dropped(cats(few[:2], what="scores"), "")
+        assert self.dropped(cats(few[:4], what="scores"), "score") == ["3"]
+        assert self.dropped(cats(few, what="scores"), "score") == ["4"]
 
     def test_constants_and_wide_limits_keep_everything(self):
         for what in ("areas", "scores"):
