@@ -5,8 +5,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -18,6 +20,7 @@ from ovamnb.downstream.pictures import ZOOM, coloured, drawn, fitting, sample, v
 from ovamnb.downstream.sources import Matched, chosen, mark, source
 from ovamnb.downstream.study import MIXES, Run, Study, path_of
 from ovamnb.downstream.table import COLUMNS, Report, spread
+from ovamnb.emoji import data
 from ovamnb.emoji.data import STREAMS
 from ovamnb.emoji.sets import Pool
 from ovamnb.emoji.sprites import CONCEPTS
@@ -185,16 +188,17 @@ class TestPool:
             assert CONCEPTS.index(pool.names[index].rsplit("-", 1)[0].replace("-", " ")) + 1 in shown
         assert pool[7].image.tobytes() == Pool()[7].image.tobytes()
 
-    def test_no_other_use_sees_its_scenes(self):
+    def test_no_other_use_sees_its_scenes(self, monkeypatch):
         assert len({*STREAMS}) == len(STREAMS) and STREAMS.index("downstream") == 9, "append only"
-        others = {
-            example.image.tobytes()
-            for s in ("validation", "test")
-            for example in load_data("emoji-real", split=s)
+        plain, keys = data.stream_rng, []
+        monkeypatch.setattr(data, "stream_rng", lambda *key: keys.append(key) or plain(*key))
+        pool, test = Pool(), load_data("emoji-real", split="test")
+        mine = [pool[i].image.tobytes() for i in (0, 3, 6, 30)]
+        assert {stream for _, stream, _ in keys} == {"downstream"}
+        others = [test[i].image.tobytes() for i in (0, 3, 6, 30)]
+        assert len({*mine, *others}) == 8 and not {plain(*key).random() for key in keys[:50]} & {
+            plain(seed, "test", index).random() for seed, _, index in keys[:50]
         }
-        pool = Pool()
-        mine = [pool[i].image.tobytes() for i in range(0, 420, 7)]
-        assert len({*mine}) == len(mine) and not {*mine} & others
 
 
 class TestLearning:
@@ -261,6 +265,23 @@ class TestLearning:
         seen.clear()
         train([Blocks(3), Blocks(5)], ("car", "cat"), **options)
         assert seen == [[3, 5]] * 5
+
+    @pytest.mark.parametrize("name", NETWORKS)
+    def test_a_batch_of_one(self, name):
+        module = train(
+            [Blocks(2)], ("car", "cat"), network=name, quiet=True, device="cpu", **TINY | {"batch": 1}
+        )
+        assert all(p.isfinite().all() for p in module.parameters())
+
+    def test_scores_match_labels_by_name(self):
+        module = Segmenter("unet", ("cat", "car"), (32, 48)).eval()
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.zero_()
+            module.network.net.conv_out.bias[2] = 1  # everything is a car
+        table, example = score(module, Blocks(1)), Blocks(1)[0]
+        assert table[:, 2].tolist() == [int((example.labels == k).sum()) for k in (0, 2, 1)]
+        assert table.sum() == example.labels.size
 
     def test_bad_requests(self):
         with pytest.raises(ValueError, match="no network 'unnet': choose of"):
@@ -410,6 +431,7 @@ class TestCommand:
             (["--synthetic", good, "--sizes", "0"], "k = 0 is out of range"),
             (["--synthetic", good, "--mixes", "reel"], "no mix 'reel'"),
             (["--synthetic", good, "--network", "vgg"], "no network 'vgg'"),
+            (["--synthetic", good, "--seeds", "-1"], "Seeds count from 0, not -1"),
             ([], "needs a synthetic source"),
         ):
             with pytest.raises(SystemExit):
@@ -420,9 +442,13 @@ class TestCommand:
         with pytest.raises(SystemExit):
             command.main([*real, "--synthetic", good, "--out", str(tmp_path / "out")])
         assert "blocks-1.png' is not there" in " ".join(capsys.readouterr().err.split())
-        with pytest.raises(SystemExit):
-            command.main(["--real", "voc", "--root", str(tmp_path), "--mixes", "real"])
-        assert "is not there" in " ".join(capsys.readouterr().err.split())
+        for arguments, message in (
+            (["--real", "voc", "--root", str(tmp_path)], "is not there"),
+            (["--real", "emoji-sim"], "is a prompt without a picture"),
+        ):
+            with pytest.raises(SystemExit):
+                command.main([*arguments, "--mixes", "real", "--out", str(tmp_path / "out")])
+            assert message in " ".join(capsys.readouterr().err.split())
 
     def test_two_processes_find_what_one_finds(self, tmp_path):
         arguments = [
@@ -437,11 +463,20 @@ class TestCommand:
         arguments += ["--sizes", "3", "--seeds", "0", "--steps", "2", "--batch", "2", "--size", "32", "48"]
         arguments += ["--device", "cpu", "--quiet"]
         env = os.environ | {"OMP_NUM_THREADS": "1"}
-        launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+        # Not --cpu, which ignores the number of processes; without a GPU, they still run on the CPU.
+        launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
         launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-        two = [*launch, *arguments, "--out", str(tmp_path / "two")]
-        done = subprocess.run(two, env=env, check=True, capture_output=True, text=True)
-        assert done.stdout.count("source  mix") == 1, "one process prints"
+        two = [*launch, "--main_process_port", "0", *arguments, "--out", str(tmp_path / "two")]
+        with (tmp_path / "said").open("w") as said:
+            launched = subprocess.Popen(two, env=env, stdout=said, stderr=said)
+            workers = set()
+            while launched.poll() is None:
+                children = psutil.Process(launched.pid).children(recursive=True)
+                workers |= {child.pid for child in children if child.pid != launched.pid}
+                time.sleep(0.05)
+        text = (tmp_path / "said").read_text()
+        assert launched.returncode == 0 and text.count("source  mix") == 1, text
+        assert len(workers) >= 2
         command.main([*arguments[2:], "--out", str(tmp_path / "one"), "--csv", str(tmp_path / "csv")])
         for name in ("scores.csv", "classes.csv"):
             assert (tmp_path / "csv" / name).read_text() == (tmp_path / "two" / name).read_text()

@@ -24,7 +24,7 @@ from ..evaluation.data import IGNORED, Data, Example
 from ..loop import fit, pick_device
 from .network import DEFAULT, RATES, Segmenter, check_network
 from .pictures import Sample, drawn, fitting, pixels, resized, sample
-from .sources import Matched
+from .sources import matched
 
 WARM_UP = 0.05
 """Of the steps."""
@@ -70,8 +70,7 @@ def train(
     plan = Recipe(**recipe)
     pools = []
     for source in sources:
-        data = Matched(source, classes) if isinstance(source, Data) else source
-        pools.append([sample(example, plan.size) for example in data])
+        pools.append([sample(example, plan.size) for example in matched(source, classes)])
     return train_samples(pools, classes, plan, then=then, seed=seed, device=device, quiet=quiet)
 
 
@@ -140,12 +139,14 @@ def predict(module: Segmenter, image: Image.Image) -> Tensor:
     return F.interpolate(logits, size=(h, w), mode="bilinear", align_corners=False)[0].argmax(dim=0).cpu()
 
 
-def score(module: Segmenter, examples: Iterable[Example]) -> Tensor:
+def score(module: Segmenter, examples: Data | Iterable[Example]) -> Tensor:
     """Who was taken for whom in all examples, (class + 1, class + 1) int64, rows are the truth: see
-    `evaluation.counts`, whose `mean_iou` makes one number of it. Their labels are those of
-    `module.classes`."""
+    `evaluation.counts`, whose `mean_iou` makes one number of it.
+
+    Labels of a Data are matched to `module.classes` by name; other examples have them already.
+    """
     total = torch.zeros(len(module.classes) + 1, len(module.classes) + 1, dtype=torch.int64)
-    for example in examples:
+    for example in matched(examples, module.classes):
         truth = torch.from_numpy(example.labels).long()
         total += confusion(predict(module, example.image), truth, len(module.classes))
     return total

@@ -55,7 +55,7 @@ class UperNet(nn.Module):
             UperNetConfig(
                 backbone_config=backbone,
                 hidden_size=32,
-                pool_scales=[1, 2],
+                pool_scales=[2, 4],  # not 1: batch normalisation of one value would fail for a batch of one
                 use_auxiliary_head=False,
                 num_labels=labels,
             )

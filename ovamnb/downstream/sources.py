@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,6 +52,11 @@ class Matched(Data):
         return replace(example, labels=self.lookup[example.labels])
 
 
+def matched(source: Data | Iterable[Example], classes: Sequence[str]) -> Iterable[Example]:
+    """Examples with labels as `classes`: of a Data by name, others as they are. Raises as Matched."""
+    return Matched(source, classes) if isinstance(source, Data) else source
+
+
 def source(text: str) -> tuple[str, Data]:
     """Name and data of "[NAME=]DIR[:MASKS]", MASKS being the folder of label maps in DIR (default
     SegmentationClass), NAME by default both without a slash.
@@ -90,13 +95,19 @@ def real(name: str, root: Path | None) -> tuple[Data, Data]:
     """The pool to choose from, and the test split. emoji-real has a pool of its own; of the other sets it is
     the split that thresholds are chosen on, which for Pascal VOC is its training list.
 
-    Raises as `load_data`.
+    Raises as `load_data`, and ValueError for a set whose pictures a model has to draw first.
     """
+    test = load_data(name, split="test", root=root)
     if name == "emoji-real":
         from ..emoji.sets import Pool
 
-        return Pool(), load_data(name, split="test")
-    return load_data(name, split="validation", root=root), load_data(name, split="test", root=root)
+        pool = Pool()
+    else:
+        pool = load_data(name, split="validation", root=root)
+    both = Matched(pool, pool.classes), Matched(test, test.classes)
+    for data in both:
+        data[0]
+    return both
 
 
 def chosen(count: int, k: int, seed: int) -> list[int]:
