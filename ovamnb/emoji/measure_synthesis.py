@@ -26,9 +26,9 @@ from tqdm.auto import tqdm
 from ..evaluation.counts import confusion, interval, mean_iou, overlap
 from ..evaluation.data import IGNORED, read_labels
 from ..evaluation.rows import Look, listed
-from ..evaluation.run import TIMESTEPS
-from ..images import finest_grid, record_image
-from ..pipelines import factor, load_pipeline
+from ..evaluation.run import TIMESTEPS, finest
+from ..images import record_image
+from ..pipelines import load_pipeline
 from ..storage import load_tokens
 from ..synthesize.filters import FILTERS, reasons
 from ..synthesize.layout import (
@@ -146,10 +146,8 @@ def counterpart(root: Path, records: Sequence[Mapping], pipe) -> None:
         labels = sorted({int(label) for label in set(scene.labels.ravel().tolist()) - {0}})
         asked = tuple(CONCEPTS[label - 1] for label in labels)
         prompt = f"a photograph of {listed(asked)}"
-        latents = torch.empty(1, 1, *(side // factor(pipe) for side in scene.labels.shape))
-        trace = record_image(
-            pipe, image, prompt, timesteps=TIMESTEPS, self_attention=(finest_grid(pipe, latents),)
-        )
+        grid = finest(pipe, image)
+        trace = record_image(pipe, image, prompt, timesteps=TIMESTEPS, self_attention=(grid,))
         scores = with_doubt(Look(pipe, image, trace, prompt, asked, tokens))
         write_image(root, record["name"], image)
         write_labels(root, record["name"], scene.labels)
