@@ -40,7 +40,7 @@ class Recipe:
     """
 
     network: str = DEFAULT
-    steps: int = 600
+    steps: int = 900
     batch: int = 8
     size: tuple[int, int] = (64, 64)
 
