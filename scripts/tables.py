@@ -4,6 +4,7 @@ They stand between `<!-- table NAME -->` and `<!-- end -->`.
 """
 
 from pathlib import Path
+from statistics import mean, stdev
 
 from ovamnb.evaluation.report import read_table
 
@@ -66,7 +67,62 @@ def ablations() -> str:
     return "\n".join(lines)
 
 
-TABLES = {"methods": methods, "ablations": ablations}
+def filters() -> str:
+    """What each filter of a synthetic set keeps, and how good that is."""
+    masks = {"SegmentationClass": "OVAM", "SegmentationClass-daam-token": "DAAM"}
+    passed = {"none": "nothing", "all": "all three"}
+    lines = [
+        "| masks | filter passed | kept | of these show their class | mIoU of masks | mIoU of labels |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in read_table(RESULTS / "synthetic/filters.csv"):
+        if row["masks"] == "SegmentationClass" or row["filter"] in passed:
+            name = passed.get(row["filter"], row["filter"])
+            labels = f"{score(row['miou'])} ({score(row['low'])}–{score(row['high'])})"
+            shares = f"{row['kept']:.0%} | {row['shown']:.0%} | {score(row['mask miou'])} | {labels}"
+            lines.append(f"| {masks[row['masks']]} | {name} | {shares} |")
+    return "\n".join(lines)
+
+
+def downstream() -> str:
+    """mIoU on real scenes after learning from each mix: mean ± standard deviation over the seeds."""
+    found: dict[tuple[str, str, int], list[float]] = {}
+    for row in read_table(RESULTS / "synthetic/scores.csv"):
+        found.setdefault((row["source"], row["mix"], int(row["k"])), []).append(row["miou"])
+    sizes = sorted({k for _, _, k in found})
+    heads = (f"{k} real scenes" if k else "no real scene" for k in sizes)
+    lines = ["| source | mix | " + " | ".join(heads) + " |", "|---|---|" + "---|" * len(sizes)]
+    for source, mix in dict.fromkeys((source, mix) for source, mix, _ in found):
+        cells = [found.get((source, mix, k)) for k in sizes]
+        shown = [f"{score(mean(cell))} ± {score(stdev(cell))}" if cell else "" for cell in cells]
+        lines.append(f"| {source} | {mix} | " + " | ".join(shown) + " |")
+    return "\n".join(lines)
+
+
+def why() -> str:
+    """mIoU on real scenes after learning from each kind of picture and label alone."""
+    kinds = {
+        "ours": "generated | attention's",
+        "oracle": "generated | the oracle's",
+        "attention": "rendered | attention's",
+        "exact": "rendered | exact",
+    }
+    found: dict[str, list[float]] = {}
+    for row in read_table(RESULTS / "synthetic/why.csv"):
+        found.setdefault(row["source"], []).append(row["miou"])
+    lines = ["| pictures | labels | mIoU |", "|---|---|---|"]
+    for source, values in found.items():
+        lines.append(f"| {kinds[source]} | {score(mean(values))} ± {score(stdev(values))} |")
+    return "\n".join(lines)
+
+
+TABLES = {
+    "methods": methods,
+    "ablations": ablations,
+    "filters": filters,
+    "downstream": downstream,
+    "why": why,
+}
 
 
 def filled(text: str) -> str:

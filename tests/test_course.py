@@ -19,6 +19,7 @@ import ovamnb.recorder
 from ovamnb.evaluation.counts import confusion, iou, mean_iou, overlap
 from ovamnb.refine import minmax
 from ovamnb.segmentation import labels_of
+from ovamnb.synthesize.masks import label_map
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 
@@ -99,6 +100,18 @@ def of_chapter_06(rule):
 
     def answer(pictures, classes):
         return float(rule(torch.stack([confusion(labels, truth, classes) for labels, truth in pictures])))
+
+    return answer
+
+
+def of_chapter_07(choose):
+    """An answer made of what each pixel becomes where it exceeds high, lies between, or does not exceed low;
+    `choose` has the labels and the positions of the best classes."""
+
+    def answer(scores, labels, low, high):
+        best, index = scores.max(dim=0)
+        own, between, below = choose(torch.tensor(labels)[index], index)
+        return torch.where(best > high, own, torch.where(best > low, between, below))
 
     return answer
 
@@ -187,6 +200,23 @@ ANSWERS = {
         ),
         "The third class": of_chapter_06(lambda tables: iou(tables.sum(dim=0))[1:].nan_to_num(0).mean()),
         "Not right": of_chapter_06(lambda tables: mean_iou(tables.sum(dim=0)) ** 2),
+    },
+    "07": {
+        "Right": label_map,
+        "The position of a class": of_chapter_07(lambda own, index: (index + 1, 255, 0)),
+        "What lies between the thresholds is background in your map: the network": of_chapter_07(
+            lambda own, index: (own, 0, 0)
+        ),
+        "What lies between the thresholds is background in your map: and": lambda *given: played("07")[
+            "my_labels"
+        ](*given),
+        "Everything below high": of_chapter_07(lambda own, index: (own, 255, 255)),
+        "The thresholds are the wrong way round": of_chapter_07(lambda own, index: (own, 0, 255)),
+        "A score that equals low": lambda scores, own, low, high: torch.where(
+            scores.amax(0) == low, 255, label_map(scores, own, low, high).long()
+        ),
+        "The shape should be": lambda *given: label_map(*given).T,
+        "Not right": lambda scores, own, low, high: label_map(scores, own, 0, 1),
     },
 }
 
