@@ -21,7 +21,7 @@ class Split:
             raise FileNotFoundError(
                 f"There is no evaluation in '{folder}': run `python -m ovamnb.evaluate` first."
             )
-        self.settings = json.loads(path.read_text())
+        self.settings = json.loads(path.read_text("utf-8"))
         self.classes: tuple[str, ...] = tuple(self.settings["classes"])
         self.thresholds: tuple[float, ...] = tuple(self.settings["thresholds"])
         names = self.settings["pictures"]

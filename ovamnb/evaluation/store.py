@@ -42,7 +42,7 @@ def write_settings(folder: Path, wanted: dict) -> None:
     """Beside the results; ValueError, saying what differs, where the folder's have other settings."""
     path = folder / "settings.json"
     if path.exists():
-        there = json.loads(path.read_text())
+        there = json.loads(path.read_text("utf-8"))
         if differ := [name for name in wanted if there.get(name) != wanted[name]]:
             shown = "; ".join(f"{n}: {short(there.get(n))} there, {short(wanted[n])} now" for n in differ)
             raise ValueError(
@@ -63,7 +63,7 @@ def read_counts(path: Path, keys: Collection[str] = ("name", "labels", "tables")
     """What was counted of a picture, with all of `keys`; {} where nothing was, or where the file was damaged,
     which is then counted again."""
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text("utf-8"))
         return found if {*keys} <= found.keys() else {}
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError, AttributeError):
         return {}
@@ -73,5 +73,5 @@ def write(path: Path, content: dict) -> None:
     """One JSON file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(content, ensure_ascii=False) + "\n")
+    partial.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(path)

@@ -23,7 +23,7 @@ def finish(folder: Path, plans: Sequence[Plan], limits: Limits | None = None) ->
             "process died: run the same command again, and it draws these only."
         )
     found = reasons(records, limits)
-    settings = json.loads((folder / "settings.json").read_text())
+    settings = json.loads((folder / "settings.json").read_text("utf-8"))
     kept = [record for record in records if not found[record["name"]]]
     dropped = [record for record in records if found[record["name"]]]
     write_lines(folder / "classes.txt", settings["classes"])

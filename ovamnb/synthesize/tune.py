@@ -84,7 +84,7 @@ def load_bands(path: Path = BANDS) -> Mapping[str, Band]:
     """Row → band; FileNotFoundError where nothing was tuned."""
     if not path.is_file():
         raise FileNotFoundError(f"No '{path}': `python -m ovamnb.synthesize.tune --save {path}` writes it.")
-    return {row: (low, high) for row, (low, high) in json.loads(path.read_text())["bands"].items()}
+    return {row: (low, high) for row, (low, high) in json.loads(path.read_text("utf-8"))["bands"].items()}
 
 
 def main(arguments: list[str] | None = None) -> None:
