@@ -69,7 +69,10 @@ def ablations() -> str:
 
 def filters() -> str:
     """What each filter of a synthetic set keeps, and how good that is."""
-    masks = {"SegmentationClass": "OVAM", "SegmentationClass-daam-token": "DAAM"}
+    masks = {
+        "SegmentationClass": "`ovam+completion+crf-mean:token`",
+        "SegmentationClass-daam-token": "`daam:token`",
+    }
     passed = {"none": "nothing", "all": "all three"}
     lines = [
         "| masks | filter passed | kept | of these show their class | mIoU of masks | mIoU of labels |",

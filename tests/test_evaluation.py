@@ -330,7 +330,7 @@ class TestCommand:
             "ovam",
             "daam:token",
             "--limit",
-            "4",
+            "2",
             "--device",
             "cpu",
         ]
