@@ -3,14 +3,14 @@
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that reaches for the network is a mistake
+# One thread for each process that shares the tests, and for those it starts (`make test THREADS=2`: two).
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
 import torch
 
 from ovamnb.pipelines import quiet
-
-torch.set_num_threads(1)
 
 
 def pytest_configure(config):

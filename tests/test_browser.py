@@ -50,55 +50,73 @@ from ovamnb.widgets import segment_box
 segment_box(ov.load_pipeline(), "cat, car")"""
 
 
-@pytest.fixture
-def lab(tmp_path: Path, request):
-    """The address of a JupyterLab on `tmp_path`, which holds a notebook of one cell."""
+NOTEBOOKS = {"ask": ASK, "cut": CUT, "draw": DRAW}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Notebooks of one cell each."""
+    folder = tmp_path_factory.mktemp("lab")
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook = new_notebook(cells=[new_code_cell(request.param)], metadata={"kernelspec": kernel})
-    nbformat.write(notebook, tmp_path / "widget.ipynb")
+    for name, code in NOTEBOOKS.items():
+        notebook = new_notebook(cells=[new_code_cell(code)], metadata={"kernelspec": kernel})
+        nbformat.write(notebook, folder / f"{name}.ipynb")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lab(folder: Path):
+    """The address of one notebook after another in one JupyterLab."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     token = secrets.token_hex(16)
-    own = {f"JUPYTER_{kind}_DIR": str(tmp_path / kind.lower()) for kind in ("CONFIG", "RUNTIME")}
+    own = {f"JUPYTER_{kind}_DIR": str(folder / kind.lower()) for kind in ("CONFIG", "RUNTIME")}
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1"]
-    command += [f"--port={port}", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={tmp_path}"]
-    with (tmp_path / "lab.log").open("w") as log:
+    command += [f"--port={port}", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}"]
+    with (folder / "lab.log").open("w") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | own)
     try:
-        yield f"http://127.0.0.1:{port}/lab/tree/widget.ipynb?token={token}"
+        yield f"http://127.0.0.1:{port}/lab/workspaces/{{0}}/tree/{{0}}.ipynb?token={token}"
     finally:
         server.terminate()
         server.wait(30)
 
 
-@pytest.fixture
-def page(lab: str):
-    """The notebook's page, its cells run."""
+@pytest.fixture(scope="module")
+def browser():
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1300, "height": 900})
-        page.set_default_timeout(120_000)
-        sync_api.expect.set_options(timeout=30_000)
-        for _ in range(120):  # until the server answers
-            try:
-                urllib.request.urlopen(lab).close()
-                break
-            except urllib.error.URLError:
-                page.wait_for_timeout(500)
-        page.goto(lab)
-        page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
-        for _ in range(30):  # a key pressed too early is lost
-            page.locator(".jp-Notebook .jp-Cell").first.click()
-            page.keyboard.press("Control+Enter")
-            page.wait_for_timeout(1000)
-            if re.search(r"\[[*\d]", page.locator(".jp-InputPrompt").first.inner_text()):
-                break
-        yield page
+        yield browser
         browser.close()
 
 
-@pytest.mark.parametrize("lab", [ASK], indirect=True, ids=["ask"])
+@pytest.fixture
+def page(browser, lab: str, request):
+    """The page of the notebook that the test names, its cell run."""
+    sync_api.expect.set_options(timeout=30_000)
+    page = browser.new_page(viewport={"width": 1300, "height": 900})
+    page.set_default_timeout(120_000)
+    address = lab.format(request.param)
+    for _ in range(240):  # until the server answers
+        try:
+            urllib.request.urlopen(address).close()
+            break
+        except urllib.error.URLError:
+            page.wait_for_timeout(250)
+    page.goto(address)
+    page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
+    for _ in range(30):  # a key pressed too early is lost
+        page.locator(".jp-Notebook .jp-Cell").first.click()
+        page.keyboard.press("Control+Enter")
+        page.wait_for_timeout(1000)
+        if re.search(r"\[[*\d]", page.locator(".jp-InputPrompt").first.inner_text()):
+            break
+    yield page
+    page.close()
+
+
+@pytest.mark.parametrize("page", ["ask"], indirect=True)
 def test_the_box_answers_what_is_typed(page) -> None:
     expect = sync_api.expect
     box = page.locator(".jp-OutputArea input[type=text]")
@@ -128,7 +146,7 @@ def test_the_box_answers_what_is_typed(page) -> None:
     expect(picture).not_to_have_attribute("src", second)
 
 
-@pytest.mark.parametrize("lab", [CUT], indirect=True, ids=["cut"])
+@pytest.mark.parametrize("page", ["cut"], indirect=True)
 def test_an_uploaded_image_is_cut(page, tmp_path: Path) -> None:
     expect = sync_api.expect
     picture = page.locator(".jp-OutputArea img.widget-image")
@@ -158,8 +176,8 @@ def test_an_uploaded_image_is_cut(page, tmp_path: Path) -> None:
     expect(picture).not_to_have_attribute("src", first)
 
 
-@pytest.mark.parametrize("lab", [DRAW], indirect=True, ids=["draw"])
-def test_what_is_drawn_reaches_the_kernel(page, tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", ["draw"], indirect=True)
+def test_what_is_drawn_reaches_the_kernel(page, folder: Path) -> None:
     canvas = page.locator(".jp-OutputArea canvas")
     canvas.wait_for()
     box = canvas.bounding_box()
@@ -174,8 +192,8 @@ def test_what_is_drawn_reaches_the_kernel(page, tmp_path: Path) -> None:
         """The mask as the kernel has it, as soon as it fulfils `until`."""
         for _ in range(100):
             page.wait_for_timeout(100)
-            if (tmp_path / "drawn.png").is_file():
-                found = load_mask(tmp_path / "drawn.png").numpy()
+            if (folder / "drawn.png").is_file():
+                found = load_mask(folder / "drawn.png").numpy()
                 if until(found):
                     return found
         raise AssertionError("the drawing did not arrive")

@@ -4,15 +4,12 @@ nbval cannot tell: a notebook re-run on wrong mathematics compares wrong numbers
 stored. So mistakes are planted in the package, and wrong answers are given to the exercises.
 """
 
+import sys
 from functools import cache
 from pathlib import Path
 
-import matplotlib
-import matplotlib.pyplot as plt
-import nbformat
 import pytest
 import torch
-from IPython.core.inputtransformer2 import TransformerManager
 
 import ovamnb.maps
 import ovamnb.recorder
@@ -21,22 +18,19 @@ from ovamnb.refine import minmax
 from ovamnb.segmentation import labels_of
 from ovamnb.synthesize.masks import label_map
 
-NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+sys.path.append(str(Path(__file__).resolve().parent.parent / "scripts"))
+
+import chapters
+
+
+def code_of(chapter: str) -> list[chapters.Cell]:
+    (path,) = chapters.NOTEBOOKS.glob(f"{chapter}_*.ipynb")
+    return chapters.cells(path)
 
 
 def play(chapter: str) -> dict:
-    """Run a notebook's code cells in this process, save the long measurements; all its variables."""
-    matplotlib.use("Agg")
-    (path,) = NOTEBOOKS.glob(f"{chapter}_*.ipynb")
-    python = TransformerManager()  # the first cell holds a `%pip`
-    variables: dict = {"__name__": "__main__"}
-    try:
-        for cell in nbformat.read(path, as_version=4).cells:
-            if cell.cell_type == "code" and "measurement" not in cell.metadata.get("tags", []):
-                exec(compile(python.transform_cell(cell.source), path.name, "exec"), variables)
-    finally:
-        plt.close("all")
-    return variables
+    """Run a chapter, save the long measurements; all its variables."""
+    return chapters.run([cell for cell in code_of(chapter) if "measurement" not in cell.tags])
 
 
 def over_pixels(scores: torch.Tensor) -> torch.Tensor:
@@ -72,7 +66,22 @@ class TestPlantedFault:
             play("01")
 
 
-played = cache(play)  # the exercises of a chapter share one run
+@cache
+def attempt(chapter: str) -> tuple[dict, Exception | None]:
+    """What the check of a chapter's exercise needs, run once: a failure is kept, too, not run into again."""
+    variables: dict = {"__name__": "__main__"}
+    try:
+        return chapters.run(chapters.needed(code_of(chapter), {"check"}), variables=variables), None
+    except Exception as error:
+        return variables, error
+
+
+def played(chapter: str) -> dict:
+    """The variables that the check of a chapter's exercise stands among."""
+    variables, error = attempt(chapter)
+    if error is not None:
+        raise error
+    return variables
 
 
 def of_chapter_01(combine):
