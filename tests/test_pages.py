@@ -1,6 +1,7 @@
 """The pages of the tour: readable without a kernel and without a network."""
 
 import re
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,6 +16,12 @@ NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("
 
 def of_text(text: str) -> Visit:
     return Visit(Path("a.ipynb"), new_notebook(cells=[new_markdown_cell(text)]), 75.2, 10)
+
+
+@cache
+def rendered(path: Path) -> str:
+    """The page of a stored notebook."""
+    return page(Visit(path, nbformat.read(path, as_version=4), 1, 1), set())
 
 
 def body(html: str) -> str:
@@ -42,7 +49,7 @@ def test_the_page_in_front_shows_title_question_and_cost() -> None:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 class TestOfANotebook:
     def test_needs_nothing_from_the_network(self, path: Path) -> None:
-        html = page(Visit(path, nbformat.read(path, as_version=4), 1, 1), set())
+        html = rendered(path)
         assert "<script" not in html
         assert not re.findall(r'(?:src|link [^>]*href)="https?://[^"]*"', html)
 
@@ -51,7 +58,7 @@ def test_where_a_widget_would_be_stands_the_picture_it_would_draw_first() -> Non
     widgets = 0
     for path in NOTEBOOKS:
         notebook = nbformat.read(path, as_version=4)
-        html = page(Visit(path, notebook, 1, 1), set()).replace("\n", "")
+        html = rendered(path).replace("\n", "")
         code = [cell for cell in notebook.cells if cell.cell_type == "code"]
         for before, cell in pairwise(code):
             if any(WIDGET in output.get("data", {}) for output in cell.outputs):
