@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import checks
 from .text import Text
 
 FEW = 16
@@ -141,7 +142,19 @@ class AttentionMaps:
     def __getitem__(self, word: str | int) -> Tensor:
         if isinstance(word, str):
             return self.values[[i for place in self.text.find(word) for i in place]].mean(dim=0)
-        return self.values[word]
+        try:
+            if word is None or word is Ellipsis or isinstance(word, bool):
+                raise TypeError
+            return self.values[word]
+        except IndexError:
+            raise IndexError(
+                f"There is no token {checks.shown(word)}: this text has {len(self)}, counted from 0 "
+                f"({' '.join(self.tokens)})."
+            ) from None
+        except (TypeError, RuntimeError):
+            raise TypeError(
+                f"Ask for a word of the text or the number of a token, not for {checks.shown(word)}."
+            ) from None
 
     def __len__(self) -> int:
         return len(self.values)
