@@ -55,6 +55,14 @@ def whole(name: str, value, low: float = -math.inf, high: float = math.inf, *, w
     return found
 
 
+def seed(value) -> int:
+    """What PyTorch's generators take for a seed."""
+    found = whole("seed", value)
+    if not -(2**63) <= found < 2**64:
+        raise ValueError(f"seed is a whole number of at most 64 bits, not {found}.")
+    return found
+
+
 def one_of(name: str, value, allowed: Iterable[str]) -> str:
     """One of a few words."""
     if not isinstance(value, str) or value not in allowed:

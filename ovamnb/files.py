@@ -51,7 +51,8 @@ def whole(path: str | Path, *, make_folder: bool = False) -> Iterator[Path]:
     if os.path.lexists(target) and not os.path.isfile(target):
         kind = "a folder" if os.path.isdir(target) else "no regular file"
         raise ValueError(f"'{path}' is {kind}: give the name of a file to write.")
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    name = target.name if len(os.fsencode(target.name)) < 230 else target.name[:50]  # a name has 255 bytes
+    partial = target.with_name(f"{name}.{os.getpid()}.partial")
     try:
         if make_folder:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -66,11 +67,11 @@ def whole(path: str | Path, *, make_folder: bool = False) -> Iterator[Path]:
     except OSError as error:
         if error.errno is None:  # it has its sentence already, or is the writer's own
             raise
-        raise _said(error, f"'{path}' could not be written: {_reason(error)}.") from None
+        raise _said(error, _unwritten(path, _reason(error))) from None
     except Exception as error:
         if (reason := _disk_error(error)) is None:
             raise
-        raise OSError(f"'{path}' could not be written: {reason}.") from None
+        raise OSError(_unwritten(path, reason)) from None
     finally:
         with suppress(OSError):  # the folder is gone or read-only: then there is nothing to remove
             partial.unlink(missing_ok=True)
@@ -95,6 +96,10 @@ def _disk_error(error: Exception) -> str | None:
     if type(error).__name__ == "SafetensorError" and "os error" in text:
         return text.split("I/O error:")[-1].split("IoError:")[-1].split("(os error")[0].strip() or text
     return None
+
+
+def _unwritten(path: Path, reason: str) -> str:
+    return f"'{path}' could not be written ({reason}): make room there, or save it elsewhere."
 
 
 def _reason(error: OSError) -> str:

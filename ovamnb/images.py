@@ -91,12 +91,11 @@ def _check_noise(pipe, timesteps, samples, seed) -> list[int]:
     count = len(pipe.scheduler.alphas_cumprod)
     several = isinstance(timesteps, Iterable) and not isinstance(timesteps, str | bytes)
     chosen = list(timesteps) if several else [timesteps]
-    why = f"lie in 0 to {count - 1}, such as 100"
     if not chosen:
-        raise ValueError(f"Timesteps {why}: there is none in {checks.shown(timesteps)}.")
-    chosen = [checks.whole("Timesteps", t, 0, count - 1, why=why) for t in chosen]
+        raise ValueError(f"Timesteps lie in 0 to {count - 1}: give at least one, such as 100.")
+    chosen = [checks.whole("timesteps", t, 0, count - 1, why="are noise levels") for t in chosen]
     checks.whole("samples", samples, 1, MOST_SAMPLES, why="counts draws of noise")
-    checks.whole("seed", seed, -(2**63), 2**63 - 1)
+    checks.seed(seed)
     return chosen
 
 

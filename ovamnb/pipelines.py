@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import logging
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -84,9 +85,9 @@ def load_pipeline(
         return _from_folder(BUNDLED, dtype or torch.float32).to(device)
 
     dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
-    folder = Path(name).expanduser()
-    if name not in KNOWN and folder.is_dir():
-        if not (folder / "model_index.json").is_file():
+    folder = Path(os.path.expanduser(name))
+    if name not in KNOWN and os.path.isdir(folder):  # unlike Path's, False for a name that is too long
+        if not os.path.isfile(folder / "model_index.json"):
             raise ValueError(
                 f"The folder '{name}' holds no model_index.json, so it is no diffusers pipeline: give the "
                 "folder that `pipe.save_pretrained` wrote."
@@ -201,7 +202,9 @@ def _without_safety_checker(config: dict) -> dict:
     """The arguments that leave the safety checker out, for the pipelines that know them."""
     import diffusers
 
-    name = config.get("_class_name") if isinstance(config, dict) else None
+    if not isinstance(config, dict):
+        raise ValueError("its model_index.json holds no settings.")
+    name = config.get("_class_name")
     pipeline = getattr(diffusers, name, None) if isinstance(name, str) else None
     known = inspect.signature(pipeline).parameters if pipeline else {}
     off = {"safety_checker": None, "requires_safety_checker": False}

@@ -251,8 +251,8 @@ def to_pixels(image) -> np.ndarray:
         )
     if pixels.dtype != np.uint8 and not (pixels.dtype.kind in "bf" and abs(pixels).max() <= BRIGHTEST):
         raise ValueError(
-            f"An image holds uint8, or floats 0 to 1, not {checks.shown(pixels)} beyond these: where it counts "
-            "to 255, make it uint8."
+            f"An image holds uint8, or floats 0 to 1, not {checks.shown(pixels)} beyond them: make it uint8 "
+            "where it counts to 255."
         )
     if pixels.shape[2] == 1:
         pixels = pixels.repeat(3, axis=2)

@@ -95,7 +95,7 @@ def segment(
     if checks.flag("crf", crf):
         load_crf()
     batch = checks.whole("batch", batch, 1, why="counts classes")
-    checks.whole("seed", seed, -(2**63), 2**63 - 1)
+    checks.seed(seed)
     checks.function("keep", keep, "a function of (image, classes)")
     if not isinstance(caption, str) and not callable(caption):
         raise TypeError(

@@ -141,8 +141,8 @@ class TextEncoder:
         is encoded yet. `words`: those that shall be known even if they are mere punctuation.
         """
         tokenizers = self.tokenizers
-        source = self.pipe.maybe_convert_prompt(source, tokenizers[0])
         with quiet():  # the tokenizer warns of a text too long, which is refused below
+            source = self.pipe.maybe_convert_prompt(source, tokenizers[0])
             encoding = tokenizers[0](source, return_offsets_mapping=True)
         ids, spans = encoding["input_ids"], tuple(map(tuple, encoding["offset_mapping"]))
 
@@ -165,8 +165,14 @@ class TextEncoder:
     def pack(self) -> dict[str, Tensor]:
         """All files of the text side as bytes: {relative path: uint8 (byte,)}."""
         with TemporaryDirectory() as folder, quiet():
-            for name, part in self.parts.items():
-                part.save_pretrained(Path(folder, name))
+            try:
+                for name, part in self.parts.items():
+                    part.save_pretrained(Path(folder, name))
+            except Exception as error:  # a full disk is a bare Exception to tokenizers
+                raise OSError(
+                    f"The text side could not be written to the temporary folder '{folder}' ({error}): make "
+                    "room there, or save with text_encoder=False."
+                ) from None
             files = (path for path in sorted(Path(folder).rglob("*")) if path.is_file())
             return {
                 path.relative_to(folder).as_posix(): torch.frombuffer(
