@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import index
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -143,9 +145,10 @@ class AttentionMaps:
         if isinstance(word, str):
             return self.values[[i for place in self.text.find(word) for i in place]].mean(dim=0)
         try:
-            if word is None or word is Ellipsis or isinstance(word, bool):
+            if isinstance(word, bool):
                 raise TypeError
-            return self.values[word]
+            several = isinstance(word, slice | list | tuple | Tensor | np.ndarray)
+            return self.values[word if several else index(word)]
         except IndexError:
             raise IndexError(
                 f"There is no token {checks.shown(word)}: this text has {len(self)}, counted from 0 "
