@@ -8,6 +8,7 @@ not 0."
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from numbers import Real
 from operator import index
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+LARGEST = sys.float_info.max
 MOST_PIXELS = 2**28  # more than any picture here has, and no more than a gigabyte of float32
 
 
@@ -23,7 +25,10 @@ def shown(value) -> str:
     """A value as a message has it: on one line and short, however large it is."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"{type(value).__name__} {tuple(value.shape)} of {value.dtype}"
-    text = " ".join(repr(value).split())
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # Python writes out no numbers of thousands of digits
+        text = f"a very large {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "…"
 
 
@@ -33,7 +38,7 @@ def number(
     """A finite number from `low` (with `above`, more than it) to `high`."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{_head(name, why)} a number{_range(low, high, above)}, not {shown(value)}.")
-    if not (-math.inf < value < math.inf and low <= value <= high) or (above and value == low):
+    if not (abs(value) <= LARGEST and low <= value <= high) or (above and value == low):
         finite = "finite " if not _range(low, high, above) else ""
         raise ValueError(
             f"{_head(name, why)} a {finite}number{_range(low, high, above)}, not {shown(value)}."
@@ -93,9 +98,16 @@ def function(name: str, value, what: str):
 
 def entries(name: str, value, what: str) -> list:
     """A list from any sequence or iterator that is no string; `what` is in it, in words."""
-    if isinstance(value, str | bytes) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0:
+    if not is_list(value):
         raise TypeError(f"{name} is a list of {what}, not {shown(value)}.")
     return list(value)
+
+
+def is_list(value) -> bool:
+    """Whether a value holds several, as a sequence, an array or an iterator does, and a string does not."""
+    return (
+        isinstance(value, Iterable) and not isinstance(value, str | bytes) and getattr(value, "ndim", 1) != 0
+    )
 
 
 def size(value, what: str = "a size (h, w) of whole numbers", *, most: int = MOST_PIXELS) -> tuple[int, int]:

@@ -38,7 +38,7 @@ def as_blocks(blocks) -> Blocks | None:
     """A choice of blocks, checked: None, a part of a name, a side, or several of these."""
     if blocks is None or (isinstance(blocks, str) and blocks):
         return blocks
-    single = not isinstance(blocks, Iterable) or isinstance(blocks, str | bytes)
+    single = not checks.is_list(blocks)
     choices = [blocks] if single else list(blocks)
     if not all((isinstance(c, str) and c) or _is_resolution(c) for c in choices):
         raise TypeError(
@@ -88,7 +88,7 @@ def as_steps(steps: int | Iterable[int] | None) -> tuple[int, ...] | None:
     if steps is None:
         return None
     try:
-        given = [steps] if not isinstance(steps, Iterable) else islice(steps, MOST_STEPS)
+        given = islice(steps, MOST_STEPS) if checks.is_list(steps) else [steps]
         numbers = {index(step) for step in given}
     except TypeError:
         numbers = set()

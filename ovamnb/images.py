@@ -77,7 +77,7 @@ def noised(
     here was trained on this one. The same seed gives the same noise on every device.
     """
     alphas = pipe.scheduler.alphas_cumprod
-    chosen = _check_noise(pipe, timesteps, samples, seed)
+    chosen, samples, seed = _check_noise(pipe, timesteps, samples, seed)
     generator = torch.Generator().manual_seed(seed)
     for _ in range(samples):
         noise = torch.randn(latents.shape, generator=generator).to(latents)
@@ -86,17 +86,15 @@ def noised(
             yield kept.sqrt() * latents + (1 - kept).sqrt() * noise, noise, torch.tensor(t).to(latents.device)
 
 
-def _check_noise(pipe, timesteps, samples, seed) -> list[int]:
-    """The timesteps as a list; TypeError or ValueError where there is no such noise."""
+def _check_noise(pipe, timesteps, samples, seed) -> tuple[list[int], int, int]:
+    """The timesteps as a list, samples and seed; TypeError or ValueError where there is no such noise."""
     count = len(pipe.scheduler.alphas_cumprod)
-    several = isinstance(timesteps, Iterable) and not isinstance(timesteps, str | bytes)
-    chosen = list(timesteps) if several else [timesteps]
+    chosen = list(timesteps) if checks.is_list(timesteps) else [timesteps]
     if not chosen:
         raise ValueError(f"Timesteps lie in 0 to {count - 1}: give at least one, such as 100.")
     chosen = [checks.whole("timesteps", t, 0, count - 1, why="are noise levels") for t in chosen]
-    checks.whole("samples", samples, 1, MOST_SAMPLES, why="counts draws of noise")
-    checks.seed(seed)
-    return chosen
+    samples = checks.whole("samples", samples, 1, MOST_SAMPLES, why="counts draws of noise")
+    return chosen, samples, checks.seed(seed)
 
 
 def _check_prompts(pipe, prompt) -> None:

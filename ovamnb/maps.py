@@ -147,8 +147,11 @@ class AttentionMaps:
         try:
             if isinstance(word, bool):
                 raise TypeError
-            several = isinstance(word, slice | list | tuple | Tensor | np.ndarray)
-            return self.values[word if several else index(word)]
+            if isinstance(word, slice | list | tuple | Tensor | np.ndarray):
+                return self.values[word]
+            if not -len(self) <= index(word) < len(self):
+                raise IndexError
+            return self.values[index(word)]
         except IndexError:
             raise IndexError(
                 f"There is no token {checks.shown(word)}: this text has {len(self)}, counted from 0 "

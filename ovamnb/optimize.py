@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 
 import torch
@@ -191,8 +191,7 @@ def _pairs(traces, masks, image) -> tuple[list[Trace], list[Tensor], list[int]]:
     for trace in traces:
         checks.instance("Each of the traces", trace, Trace, "a Trace")
     masks = [masks] if one else checks.entries("masks", masks, "masks, one for each trace")
-    several = isinstance(image, Iterable) and not isinstance(image, str | bytes)
-    places = list(image) if several else [image] * len(traces)
+    places = list(image) if checks.is_list(image) else [image] * len(traces)
     if not traces or not len(traces) == len(masks) == len(places):
         raise ValueError(
             f"Each trace needs a mask: there are {len(traces)} traces, {len(masks)} masks and {len(places)} "

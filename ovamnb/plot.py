@@ -49,8 +49,6 @@ def show(
     pixels = to_pixels(image)
     _check_words(ax=ax, title=title, label=label)
     drawn = None if mask_or_heat is None else to_array(mask_or_heat)
-    if vmax is not None:
-        checks.number("vmax", vmax)
     if ax is None:
         h, w = pixels.shape[:2]
         ax = new_figure(3.6 * min(w / h, 2) + 0.6, 3.6 * min(w / h, 2) * h / w + 0.4).subplots()
@@ -75,14 +73,15 @@ def overlay(
     """
     pixels, heat = to_pixels(image), to_array(heat)
     checks.instance("ax", ax, Axes, "the Axes to draw on")
-    _check_colours(vmax, cmap)
+    low = min(0.0, float(heat.min()))
+    _check_colours(low, vmax, cmap)
     checks.number("alpha", alpha, 0, 1)
     ax.imshow(pixels)
     return ax.imshow(
         heat,
         extent=_extent(pixels),
         cmap=cmap,
-        vmin=min(0.0, float(heat.min())),
+        vmin=low,
         vmax=vmax,
         alpha=alpha,
         interpolation="bilinear",
@@ -184,10 +183,10 @@ def contact_sheet(
         raise ValueError("A contact sheet needs at least one map: give {word: map}.")
     _check_words(label=label, **{f"heats[{i}]": word for i, word in enumerate(heats)})
     columns = checks.whole("columns", columns, 1, why="count panels")
-    _check_colours(vmax, cmap)
     pixels = to_pixels(image)
     arrays = {word: to_array(heat) for word, heat in heats.items()}
     low = min(0.0, *(float(heat.min()) for heat in arrays.values()))
+    _check_colours(low, vmax, cmap)
     high = max(float(heat.max()) for heat in arrays.values()) if vmax is None else vmax
 
     columns = min(columns, len(arrays) + 1)
@@ -268,9 +267,9 @@ def _check_words(ax: Axes | None = None, **words) -> None:
             checks.instance(name, word, str, "a text")
 
 
-def _check_colours(vmax: float | None, cmap: str) -> None:
+def _check_colours(low: float, vmax: float | None, cmap: str) -> None:
     if vmax is not None:
-        checks.number("vmax", vmax)
+        checks.number("vmax", vmax, low, above=True)
     if not isinstance(cmap, Colormap) and not (isinstance(cmap, str) and cmap in colormaps):
         raise ValueError(f"cmap is the name of a colour map, such as 'viridis', not {checks.shown(cmap)}.")
 

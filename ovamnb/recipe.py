@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
@@ -45,8 +45,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _check_template(self.template)
-        several = isinstance(self.timesteps, Iterable)
-        timesteps = checks.entries("timesteps", self.timesteps, "numbers") if several else [self.timesteps]
+        timesteps = list(self.timesteps) if checks.is_list(self.timesteps) else [self.timesteps]
         if not timesteps:
             raise ValueError("There is no timestep in an empty list: give at least one, such as 100.")
         timesteps = tuple(checks.whole("timesteps", t, 0, why="count noise levels from 0") for t in timesteps)

@@ -102,7 +102,7 @@ def record(
 
 
 def _resolutions(self_attention: int | Sequence[int | Grid]) -> tuple[int | Grid, ...]:
-    if isinstance(self_attention, Iterable) and not isinstance(self_attention, str | bytes):
+    if checks.is_list(self_attention):
         return tuple(map(as_resolution, self_attention))
     return (as_resolution(self_attention),)
 

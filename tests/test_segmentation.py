@@ -202,7 +202,7 @@ class TestRefusals:
             ({"weights": {"fine": 1.0}}, "A resolution of the weights"),
             ({"weights": {1: 0.5, "1": 0.5}}, "names the resolution 1 twice"),
             ({"timesteps": ()}, "no timestep in an empty list"),
-            ({"timesteps": "100"}, "timesteps is a list"),
+            ({"timesteps": "100"}, "timesteps count noise levels"),
             ({"timesteps": (1.5,)}, "timesteps count noise levels"),
             ({"samples": 0}, "samples counts draws"),
             ({"emphasis": float("inf")}, "emphasis is a number from 0 to 1000"),
