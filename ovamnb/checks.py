@@ -135,8 +135,10 @@ def tensor(name: str, value, shape: str) -> Tensor:
         except (TypeError, ValueError, RuntimeError, OverflowError):
             raise TypeError(problem) from None
     elif isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
-        native = value.astype(value.dtype.newbyteorder("="), copy=False)
-        value = torch.from_numpy(native.copy() if min(native.strides, default=0) < 0 else native)
+        kind = np.dtype(np.float64) if value.dtype.itemsize > 8 else value.dtype.newbyteorder("=")
+        native = value.astype(kind, copy=False)
+        shared = native.flags.writeable and min(native.strides, default=0) >= 0  # what PyTorch wants
+        value = torch.from_numpy(native if shared else native.copy())
     if not isinstance(value, Tensor) or value.dtype.is_complex:
         raise TypeError(problem)
     return value
@@ -156,6 +158,7 @@ def _head(name: str, why: str) -> str:
 def _range(low: float, high: float, above: bool = False) -> str:
     if low == -math.inf and high == math.inf:
         return ""
+    lowest, highest = (f"{side:,.0f}" if 1e5 <= side < math.inf else f"{side:g}" for side in (low, high))
     if high == math.inf:
-        return f" above {low:g}" if above else f", {low:g} or more"
-    return f" above {low:g}, at most {high:g}" if above else f" from {low:g} to {high:g}"
+        return f" above {lowest}" if above else f", {lowest} or more"
+    return f" above {lowest}, at most {highest}" if above else f" from {lowest} to {highest}"

@@ -149,7 +149,7 @@ def as_rgb(image) -> Image.Image:
         image = Image.fromarray(array)
     try:
         image.load()  # an image from a file is read only now
-    except (OSError, SyntaxError, ValueError) as error:
+    except Exception as error:  # Pillow's decoders raise errors of many classes
         raise ValueError(f"This image's file is damaged ({error}): save it anew.") from None
     if image.mode in ("I", "F", "I;16", "I;16B", "I;16L"):
         raise ValueError(

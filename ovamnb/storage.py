@@ -58,31 +58,33 @@ def read_trace(trace: Trace, path: str | Path) -> None:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != TRACE_FORMAT:
-                raise ValueError(f"'{path}' is no trace that this version of ovamnb can read.")
-            header = json.loads(metadata["trace"])
-            for name, block in header["blocks"].items():
-                trace.blocks[name] = Block(**block | {"grid": tuple(block["grid"])})
-                trace.key_weights[name] = file.get_tensor(f"key_weights/{name}")
-                for half in header["halves"]:
-                    queries = trace.queries.setdefault(half, {})
-                    queries[name] = file.get_tensor(f"queries/{half}/{name}")
-            for h, w in header["affinities"]:
-                trace.affinities[h, w] = file.get_tensor(f"self_attention/{h}x{w}")
-            names = file.keys()
-            text = [name for name in names if name.startswith("text/")]
-            trace.text_encoder = {key.removeprefix("text/"): file.get_tensor(key) for key in text} or None
-            trace.steps, trace.timesteps = tuple(header["steps"]), tuple(header["timesteps"])
-            trace.images = header["images"]
-            trace.model = header.get("model", "")  # these two came later than the format
-            trace.image_size = tuple(header.get("image_size") or ()) or None
-        check_trace(trace)
-        if text:
-            TextEncoder.check_files(trace._text_encoder)
+            if known := metadata.get("format") == TRACE_FORMAT:
+                _fill(trace, json.loads(metadata["trace"]), file)
     except (SafetensorError, KeyError, TypeError, AttributeError, ValueError) as error:
-        if "no trace that this version" in str(error):
-            raise
         raise ValueError(f"'{path}' is damaged or no trace: {error}") from None
+    if not known:
+        raise ValueError(f"'{path}' is no trace that this version of ovamnb can read.")
+
+
+def _fill(trace: Trace, header: dict, file) -> None:
+    for name, block in header["blocks"].items():
+        trace.blocks[name] = Block(**block | {"grid": tuple(block["grid"])})
+        trace.key_weights[name] = file.get_tensor(f"key_weights/{name}")
+        for half in header["halves"]:
+            queries = trace.queries.setdefault(half, {})
+            queries[name] = file.get_tensor(f"queries/{half}/{name}")
+    for h, w in header["affinities"]:
+        trace.affinities[h, w] = file.get_tensor(f"self_attention/{h}x{w}")
+    trace.steps, trace.timesteps = tuple(header["steps"]), tuple(header["timesteps"])
+    trace.images = header["images"]
+    trace.model = header.get("model", "")  # these two came later than the format
+    trace.image_size = tuple(header.get("image_size") or ()) or None
+    check_trace(trace)
+    names = file.keys()
+    text = {n.removeprefix("text/"): file.get_tensor(n) for n in names if n.startswith("text/")}
+    if text:
+        TextEncoder.check_files(text)
+        trace.text_encoder = text
 
 
 def check_trace(trace: Trace) -> None:

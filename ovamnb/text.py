@@ -192,8 +192,14 @@ class TextEncoder:
                 path = Path(folder, name).resolve()
                 if Path(folder).resolve() not in path.parents:
                     raise ValueError(f"'{name}' is no file of a text encoder.")
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content.numpy().tobytes())
+                try:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(content.numpy().tobytes())
+                except OSError as error:
+                    raise OSError(
+                        f"The text side could not be unpacked in the temporary folder '{folder}' "
+                        f"({error.strerror}): make room there."
+                    ) from None
             try:
                 return cls(
                     **{name: _load_part(Path(folder, name)) for name in PARTS if Path(folder, name).is_dir()}
