@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -46,7 +47,7 @@ def record_image(
     the model was trained on. `recording`: the options of `ov.record`.
 
     Raises ValueError for an image, a size or a timestep that cannot be used, and for a prompt with words that
-    the text encoder does not know, or more of them than it takes.
+    the text encoder does not know; warns, naming them, of words at its end that the encoder does not take.
     """
     require_parts(pipe)
     _check_noise(pipe, timesteps, samples, seed)
@@ -98,13 +99,16 @@ def _check_noise(pipe, timesteps, samples, seed) -> tuple[list[int], int, int]:
 
 
 def _check_prompts(pipe, prompt) -> None:
-    """ValueError for a prompt with unknown words or too many, which the pipeline would cut off in silence."""
+    """ValueError for a prompt with unknown words; a warning for one of too many, which the pipeline cuts
+    off."""
     encoder = TextEncoder.of(pipe)
     prompts = [prompt] if isinstance(prompt, str) else checks.entries("prompt", prompt, "texts")
     if not prompts:
         raise ValueError('There is no prompt in an empty list: give a text, or "" for none.')
     for text in prompts:
-        encoder.split(checks.instance("prompt", text, str, "a text, or a list of them"))
+        parts = encoder.split(checks.instance("prompt", text, str, "a text, or a list of them"))
+        if problem := encoder.too_long(*parts):
+            warnings.warn(f"{problem} falls off, and the UNet does not read it.", stacklevel=3)
 
 
 def prepare(pipe, image, size: Grid | None = None) -> Image.Image:

@@ -111,6 +111,8 @@ class TextEncoder:
         """
         source, words = _as_source(text)
         source, ids, spans = self.split(source, words)
+        if problem := self.too_long(source, ids, spans):
+            raise ValueError(f"{problem} would fall off, so shorten it.")
         tokenizers = self.tokenizers
         for tokenizer in tokenizers[1:]:
             if len(tokenizer(source)["input_ids"]) != len(ids):
@@ -137,25 +139,26 @@ class TextEncoder:
     ) -> tuple[str, list[int], tuple[tuple[int, int], ...]]:
         """The text as the tokenizer reads it, the numbers of its tokens, and the characters of each.
 
-        Raises ValueError for a word that the tokenizer does not know, and for more tokens than fit. Nothing
-        is encoded yet. `words`: those that shall be known even if they are mere punctuation.
+        Raises ValueError for a word that the tokenizer does not know. Nothing is encoded yet. `words`: those
+        that shall be known even if they are mere punctuation.
         """
         tokenizers = self.tokenizers
-        with quiet():  # the tokenizer warns of a text too long, which is refused below
+        with quiet():  # the tokenizer warns of a text too long, which is for our callers to say
             source = self.pipe.maybe_convert_prompt(source, tokenizers[0])
             encoding = tokenizers[0](source, return_offsets_mapping=True)
         ids, spans = encoding["input_ids"], tuple(map(tuple, encoding["offset_mapping"]))
 
         _refuse_unknown_words(source, ids, spans, tokenizers[0], words)
-        limit = min(tokenizer.model_max_length for tokenizer in tokenizers)
-        if len(ids) > limit:
-            first = spans[limit - 1][0]  # the last place is the end token's
-            lost = source[source.rfind(" ", 0, first + 1) + 1 :]
-            raise ValueError(
-                f"The text has {len(ids)} tokens and the encoder takes {limit}: '{lost}' would fall off, so "
-                "shorten it."
-            )
         return source, ids, spans
+
+    def too_long(self, source: str, ids: Sequence[int], spans: Sequence[tuple[int, int]]) -> str:
+        """The first half of a sentence that says which words of a text are too many; "" where all fit."""
+        limit = min(tokenizer.model_max_length for tokenizer in self.tokenizers)
+        if len(ids) <= limit:
+            return ""
+        first = spans[limit - 1][0]  # the last place is the end token's
+        lost = source[source.rfind(" ", 0, first + 1) + 1 :]
+        return f"The text has {len(ids)} tokens and the encoder takes {limit}: '{lost}'"
 
     @property
     def tokenizers(self) -> list:
