@@ -148,16 +148,26 @@ def segment_box(pipe, names: str = "cat, car"):
         if not upload.value:
             return
         try:
-            image = Image.open(io.BytesIO(latest_file(upload.value)))
-            image = as_rgb(ImageOps.exif_transpose(image))  # telephones say in the file which way is up
+            image = read_image(latest_file(upload.value))
             image.thumbnail((LARGEST, LARGEST))
             picture.value, message.value = as_png(draw_segmentation(pipe, image, line.value)), ""
-        except (ValueError, OSError) as error:
-            message.value = f"<b>{html.escape(str(error))}</b>"
+        except (ValueError, KeyError) as error:
+            said = error.args[0] if isinstance(error, KeyError) else error  # which would be in quotes
+            message.value = f"<b>{html.escape(str(said))}</b>"
 
     upload.observe(answer, "value")
     line.observe(answer, "value")
     return ipywidgets.VBox([upload, line, message, picture])
+
+
+def read_image(content: bytes) -> Image.Image:
+    """The image in a file, the right way up; ValueError for a file that is damaged, too large or no image."""
+    try:
+        image = Image.open(io.BytesIO(content))
+        image = ImageOps.exif_transpose(image)  # telephones say in the file which way is up
+    except Exception as error:  # Pillow's decoders raise errors of many classes
+        raise ValueError(f"This file is damaged or no image ({error}): choose another.") from None
+    return as_rgb(image)
 
 
 def latest_file(value) -> bytes:

@@ -3,13 +3,14 @@
 import io
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 from conftest import generate, sd_pipeline, word_tokenizer, xl_pipeline
 from PIL import Image
 
 import ovamnb as ov
 from ovamnb.anatomy import draw_unet
-from ovamnb.widgets import ask_box, draw_answer, draw_rows, latest_file, row_explorer, segment_box
+from ovamnb.widgets import ask_box, draw_answer, draw_rows, latest_file, read_image, row_explorer, segment_box
 
 
 @pytest.mark.parametrize("make", [sd_pipeline, xl_pipeline])
@@ -80,6 +81,15 @@ def test_widgets_of_a_wrong_kind_are_refused_before_they_are_shown(trace, image)
         with pytest.raises((TypeError, ValueError), match=says):
             make()
     assert panels(draw_rows(affinity.numpy(), image, [(1, 2)])) == ["image", "from (1, 2)"]
+
+
+def test_a_damaged_upload_is_told(image):
+    png = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(png, "PNG")
+    assert read_image(png.getvalue()).size == (64, 64)
+    for content in (b"", b"nonsense", png.getvalue()[:2000]):
+        with pytest.raises(ValueError, match=r"damaged"):
+            read_image(content)
 
 
 def test_the_box_shows_what_was_typed_as_text(trace, image):
