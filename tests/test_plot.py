@@ -169,7 +169,8 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("options", "says"),
         [
-            ({"vmax": torch.nan}, "vmax is a finite number"),
+            ({"vmax": torch.nan}, "vmax is a number above 0"),
+            ({"vmax": -1.0}, "vmax is a number above 0"),
             ({"vmax": "1"}, "vmax is a number"),
             ({"columns": 0}, "columns count panels"),
             ({"columns": 2.5}, "columns count panels"),
