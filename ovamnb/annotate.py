@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from . import checks
 from .images import as_rgb
 from .masks import as_mask, save_mask
 
@@ -50,6 +51,8 @@ class Annotator(anywidget.AnyWidget):
 
     def __init__(self, image, **options) -> None:
         image = as_rgb(image)
+        if "radius" in options:
+            checks.number("radius", options["radius"], 0, 1e4, above=True)
         png = io.BytesIO()
         image.save(png, "PNG")
         url = "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
@@ -68,5 +71,5 @@ class Annotator(anywidget.AnyWidget):
             return as_mask(torch.from_numpy(np.array(png.getchannel("A")) > INK))
 
     def save(self, path: str | Path) -> None:
-        """Write the mask as a PNG image, for `ov.load_mask`."""
+        """Write the mask as a PNG image, for `ov.load_mask`; raises as `ov.save_mask` does."""
         save_mask(self.mask, path)

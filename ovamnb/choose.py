@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from operator import index
 
+from . import checks
+
+MOST_STEPS = 100_000
 Grid = tuple[int, int]
 Blocks = str | int | Sequence[str | int]
 
@@ -20,6 +24,37 @@ class Block:
 
     def __repr__(self) -> str:
         return f"Block({show_grid(self.grid)}, {self.heads} heads)"
+
+
+def as_resolution(resolution) -> int | Grid:
+    """The longer side of a grid, or (h, w), as Python's own numbers; TypeError for what is neither."""
+    try:
+        return index(resolution)
+    except TypeError:
+        return checks.size(resolution, "a resolution: the longer side of a grid, such as 32, or (h, w)")
+
+
+def as_blocks(blocks) -> Blocks | None:
+    """A choice of blocks, checked: None, a part of a name, a side, or several of these."""
+    if blocks is None or (isinstance(blocks, str) and blocks):
+        return blocks
+    single = not checks.is_list(blocks)
+    choices = [blocks] if single else list(blocks)
+    if not all((isinstance(c, str) and c) or _is_resolution(c) for c in choices):
+        raise TypeError(
+            "blocks is a part of a name ('up'), the longer side of a grid (16), or a list of these, not "
+            f"{checks.shown(blocks)}."
+        )
+    found = [c if isinstance(c, str) else as_resolution(c) for c in choices]
+    return found[0] if single else found
+
+
+def _is_resolution(value) -> bool:
+    try:
+        as_resolution(value)
+    except (TypeError, ValueError):
+        return False
+    return not isinstance(value, bool)
 
 
 def on_grid(resolution: int | Grid, grid: Grid) -> bool:
@@ -53,12 +88,14 @@ def as_steps(steps: int | Iterable[int] | None) -> tuple[int, ...] | None:
     if steps is None:
         return None
     try:
-        numbers = {index(step) for step in ([steps] if isinstance(steps, int) else steps)}
+        given = islice(steps, MOST_STEPS) if checks.is_list(steps) else [steps]
+        numbers = {index(step) for step in given}
     except TypeError:
         numbers = set()
     if not numbers or min(numbers) < 0:
         raise ValueError(
-            f"Steps are numbers of UNet passes, counted from 0, such as 10 or range(10, 20), not {steps}."
+            "Steps are numbers of UNet passes, counted from 0, such as 10 or range(10, 20), not "
+            f"{checks.shown(steps)}."
         )
     return tuple(sorted(numbers))
 

@@ -6,8 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from . import checks
 from .images import as_rgb
 
+FINEST = 0.1  # of a pixel, or of 255 grey values: what is less tells no two apart
+CELLS = 8000  # lengths that a side may hold: the C++ code counts them in 16 bits, and ends Python beyond
 REACH = 80 / 512  # of the longer side
 
 
@@ -38,18 +41,30 @@ def dense_crf(
     Cython older than Python 3.13. (Of the others, crfseg lacks the colour term, SimpleCRF did not build on
     3.11, and kornia has no CRF.)
 
-    Raises ImportError without that package, and ValueError for shapes that do not fit.
+    Raises ImportError without that package, and ValueError for shapes that do not fit, for probabilities that
+    are negative or not finite, and for weights and lengths out of range, which the C++ code does not survive.
     """
     model = load_crf()
     pixels = np.array(as_rgb(image))  # (h, w, 3), a copy that may be written to
+    probabilities = checks.tensor("probabilities", probabilities, "(class, h, w)")
     if probabilities.ndim != 3 or len(probabilities) < 2 or probabilities.shape[1:] != pixels.shape[:2]:
         raise ValueError(
             f"Probabilities have the shape (class, h, w) with two classes or more, background included, and "
             f"the image's size {pixels.shape[:2]}, not {tuple(probabilities.shape)}: see `ov.resize`."
         )
     count, h, w = probabilities.shape
-    unary = -probabilities.detach().float().cpu().clamp(min=1e-5).log().reshape(count, -1)
     reach = REACH * max(h, w) if reach is None else reach
+    shortest = max(FINEST, max(h, w) / CELLS)
+    for name, value in (("reach", reach), ("nearness", nearness)):
+        checks.number(name, value, shortest, 1e6, why="counts pixels")
+    checks.number("contrast", contrast, FINEST, 1e6, why="counts grey values of 255")
+    for name, value in (("appearance", appearance), ("smoothness", smoothness)):
+        checks.number(name, value, 0, 1e6)
+    iterations = checks.whole("iterations", iterations, 0, 1000)
+    checks.finite("probabilities", probabilities)
+    if probabilities.min() < -1e-3:  # rounding may leave a little less than 0
+        raise ValueError("Probabilities are 0 or more: scale the scores first, or clamp them.")
+    unary = -probabilities.detach().float().cpu().clamp(min=1e-5).log().reshape(count, -1)
     field = model(w, h, count)
     field.setUnaryEnergy(np.ascontiguousarray(unary.numpy()))
     field.addPairwiseGaussian(sxy=nearness, compat=smoothness)

@@ -22,7 +22,7 @@ from torch import Tensor
 from .choose import Blocks, Grid
 from .masks import fitted
 from .recipe import TokenRecipe
-from .refine import resize
+from .refine import stretched
 from .trace import Trace
 
 
@@ -51,6 +51,11 @@ class Goal:
         for name in names:
             block, weight = trace.blocks[name], trace.key_weights[name]
             query = trace.queries[half][name][steps, row].float()  # (step, h·w, head·dim)
+            if not query.isfinite().all():
+                raise FloatingPointError(
+                    f"The queries of {name} are not finite: either the image itself failed (is it black?), "
+                    "or they exceed half precision, so record with dtype=torch.float32."
+                )
             # Head before h·w, and the scale taken in: one batched product is all that an evaluation needs.
             query = block.scale * query.unflatten(-1, (block.heads, -1)).transpose(1, 2).contiguous()
             weight = weight[:-1].float()  # no bias: keys of class and background share it
@@ -76,12 +81,15 @@ class Goal:
                 (scores(query, (vector @ weight)[None]).squeeze(-1) - rivals).sigmoid().sum(dim=(0, 1))
                 for query, weight, rivals in parts
             )
-            total = total + resize(flat.unflatten(0, grid), self.grid)
-        return resize(total, self.size)
+            total = total + stretched(flat.unflatten(0, grid), self.grid)
+        return stretched(total, self.size)
 
     def loss(self, vector: Tensor) -> Tensor:
-        """The recipe's loss of a class vector (dim,) → ()."""
-        pair = normalised(self.class_map(vector), self.maximum, self.recipe.normalise)
+        """The recipe's loss of a class vector (dim,) → (); NaN where the map is not finite."""
+        heat = self.class_map(vector)
+        if not heat.isfinite().all():  # which PyTorch's cross-entropy would not take
+            return heat.new_tensor(math.nan)
+        pair = normalised(heat, self.maximum, self.recipe.normalise)
         return LOSSES[self.recipe.loss](pair, self.target)
 
 

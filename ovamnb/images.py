@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -9,13 +10,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from . import checks
 from .choose import Grid
 from .pipelines import factor
 from .recorder import record
+from .text import TextEncoder
 from .trace import Trace
-from .unet import unet_of
+from .unet import require_parts, unet_of
 
 SMALLEST = 8  # pixels each way: less shows nothing
+MOST_PIXELS = 2**26  # 8192 each way, far beyond what any of these models was trained on
+MOST_SAMPLES = 10_000
 
 
 def record_image(
@@ -41,8 +46,12 @@ def record_image(
     `image`: as for `prepare`. `size` (h, w) in pixels; None keeps the image's proportions at about the area
     the model was trained on. `recording`: the options of `ov.record`.
 
-    Raises ValueError for an image or a timestep that cannot be used.
+    Raises ValueError for an image, a size or a timestep that cannot be used, and for a prompt with words that
+    the text encoder does not know; warns, naming them, of words at its end that the encoder does not take.
     """
+    require_parts(pipe)
+    _check_noise(pipe, timesteps, samples, seed)
+    _check_prompts(pipe, prompt)
     ready = prepare(pipe, image, size)
     latents = encode_image(pipe, ready)
     states, extra = encode_prompts(pipe, prompt, latents)
@@ -69,17 +78,37 @@ def noised(
     here was trained on this one. The same seed gives the same noise on every device.
     """
     alphas = pipe.scheduler.alphas_cumprod
-    chosen = [timesteps] if isinstance(timesteps, int) else list(timesteps)
-    if not chosen or not all(0 <= t < len(alphas) for t in chosen):
-        raise ValueError(f"Timesteps lie in 0 to {len(alphas) - 1}, such as 100, not {timesteps}.")
-    if samples < 1:
-        raise ValueError(f"samples counts draws of noise, 1 or more, not {samples}.")
+    chosen, samples, seed = _check_noise(pipe, timesteps, samples, seed)
     generator = torch.Generator().manual_seed(seed)
     for _ in range(samples):
         noise = torch.randn(latents.shape, generator=generator).to(latents)
         for t in chosen:
             kept = alphas[t].to(latents)
             yield kept.sqrt() * latents + (1 - kept).sqrt() * noise, noise, torch.tensor(t).to(latents.device)
+
+
+def _check_noise(pipe, timesteps, samples, seed) -> tuple[list[int], int, int]:
+    """The timesteps as a list, samples and seed; TypeError or ValueError where there is no such noise."""
+    count = len(pipe.scheduler.alphas_cumprod)
+    chosen = list(timesteps) if checks.is_list(timesteps) else [timesteps]
+    if not chosen:
+        raise ValueError(f"Timesteps lie in 0 to {count - 1}: give at least one, such as 100.")
+    chosen = [checks.whole("timesteps", t, 0, count - 1, why="are noise levels") for t in chosen]
+    samples = checks.whole("samples", samples, 1, MOST_SAMPLES, why="counts draws of noise")
+    return chosen, samples, checks.seed(seed)
+
+
+def _check_prompts(pipe, prompt) -> None:
+    """ValueError for a prompt with unknown words; a warning for one of too many, which the pipeline cuts
+    off."""
+    encoder = TextEncoder.of(pipe)
+    prompts = [prompt] if isinstance(prompt, str) else checks.entries("prompt", prompt, "texts")
+    if not prompts:
+        raise ValueError('There is no prompt in an empty list: give a text, or "" for none.')
+    for text in prompts:
+        parts = encoder.split(checks.instance("prompt", text, str, "a text, or a list of them"))
+        if problem := encoder.too_long(*parts):
+            warnings.warn(f"{problem} falls off, and the UNet does not read it.", stacklevel=3)
 
 
 def prepare(pipe, image, size: Grid | None = None) -> Image.Image:
@@ -89,6 +118,12 @@ def prepare(pipe, image, size: Grid | None = None) -> Image.Image:
     transparent becomes white, as in a viewer.
     """
     ready = as_rgb(image)
+    if size is not None:
+        size = checks.size(size, "a size (h, w) in pixels", most=MOST_PIXELS)
+        if min(size) < SMALLEST:
+            raise ValueError(
+                f"A size of {size} shows nothing: give at least ({SMALLEST}, {SMALLEST}) pixels."
+            )
     unit = factor(pipe) * 2 ** (len(pipe.unet.config.block_out_channels) - 1)
     if size is None:
         native = pipe.unet.config.sample_size
@@ -104,7 +139,10 @@ def as_rgb(image) -> Image.Image:
     if isinstance(image, Tensor):
         raise ValueError("Give a PIL image or an array (h, w, 3), not a tensor: tensors differ in range.")
     if not isinstance(image, Image.Image):
-        array = np.asarray(image)
+        try:
+            array = np.asarray(image)
+        except (TypeError, ValueError):  # such as rows of several lengths
+            raise ValueError(f"Give a PIL image or an array (h, w, 3), not {checks.shown(image)}.") from None
         if array.dtype.kind == "f" and array.size and array.min() >= 0 and array.max() <= 1:
             array = (array * 255).round().astype(np.uint8)
         if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,), (4,)):
@@ -113,6 +151,10 @@ def as_rgb(image) -> Image.Image:
                 f"{array.shape} of {array.dtype}: 16 bits become 8 by `(array / 257).astype('uint8')`."
             )
         image = Image.fromarray(array)
+    try:
+        image.load()  # an image from a file is read only now
+    except Exception as error:  # Pillow's decoders raise errors of many classes
+        raise ValueError(f"This image's file is damaged ({error}): save it anew.") from None
     if image.mode in ("I", "F", "I;16", "I;16B", "I;16L"):
         raise ValueError(
             f"This image has more than 8 bits a channel (mode {image.mode}): scale it to 0–255 first, from "

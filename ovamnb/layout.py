@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import FrameType
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +11,9 @@ from torch import Tensor, nn
 from .unet import unwrapped
 
 
-def running_pipeline(unet: nn.Module):
-    """The pipeline whose `__call__` is running this UNet just now; None in a loop written by hand.
+def running_call(unet: nn.Module) -> tuple[object, FrameType] | tuple[None, None]:
+    """The pipeline whose `__call__` is running this UNet just now, and that call's frame, another for every
+    call; twice None in a loop written by hand.
 
     A pipeline keeps its guidance scale after its call, so asking the object alone would mistake a later
     loop by hand for guided generation. The call stack tells, and finds img2img on a borrowed UNet too.
@@ -23,9 +25,9 @@ def running_pipeline(unet: nn.Module):
             if unwrapped(getattr(owner, "unet", None)) is unet and hasattr(
                 owner, "do_classifier_free_guidance"
             ):
-                return owner
+                return owner, frame
         frame = frame.f_back
-    return None
+    return None, None
 
 
 def batch_layout(pipeline, sample: Tensor, guidance: bool | None) -> tuple[str, ...]:

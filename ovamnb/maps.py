@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import index
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import checks
 from .text import Text
 
 FEW = 16
@@ -141,7 +144,23 @@ class AttentionMaps:
     def __getitem__(self, word: str | int) -> Tensor:
         if isinstance(word, str):
             return self.values[[i for place in self.text.find(word) for i in place]].mean(dim=0)
-        return self.values[word]
+        try:
+            if isinstance(word, bool):
+                raise TypeError
+            if isinstance(word, slice | list | tuple | Tensor | np.ndarray):
+                return self.values[word]
+            if not -len(self) <= index(word) < len(self):
+                raise IndexError
+            return self.values[index(word)]
+        except IndexError:
+            raise IndexError(
+                f"There is no token {checks.shown(word)}: this text has {len(self)}, counted from 0 "
+                f"({' '.join(self.tokens)})."
+            ) from None
+        except (TypeError, RuntimeError):
+            raise TypeError(
+                f"Ask for a word of the text or the number of a token, not for {checks.shown(word)}."
+            ) from None
 
     def __len__(self) -> int:
         return len(self.values)

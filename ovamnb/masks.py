@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from . import checks
 from .choose import Grid, show_grid
+from .files import as_path, existing, whole
 
 
 def as_mask(mask) -> Tensor:
@@ -20,10 +22,11 @@ def as_mask(mask) -> Tensor:
     Raises ValueError for another shape, for more than two values, and for a mask that is empty or full.
     """
     if isinstance(mask, Image.Image):
-        mask = np.asarray(mask.convert("L") if mask.mode not in ("1", "L", "P") else mask)
-    values = torch.from_numpy(np.array(mask.cpu() if isinstance(mask, Tensor) else mask))
+        mask = np.array(mask.convert("L") if mask.mode not in ("1", "L", "P") else mask)
+    values = checks.tensor("A mask", mask, "(h, w)").detach().cpu().clone()
     if values.ndim != 2:
         raise ValueError(f"A mask has the shape (h, w), not {tuple(values.shape)}: of several, take one.")
+    checks.finite("The mask", values, "cut grey values by `grey > 127`")
     found = values.unique()
     if len(found) > 2 or (len(found) == 2 and found[0] != 0):
         few = ", ".join(f"{value:g}" for value in found[:4].tolist())
@@ -67,18 +70,34 @@ def fitted(mask: Tensor, image_size: Grid | None, grid: Grid) -> Tensor:
 def load_mask(path: str | Path) -> Tensor:
     """Read a mask (h, w) bool from an image file: what is not black, or not transparent, is the object.
 
-    Raises FileNotFoundError where there is no file, and ValueError as `as_mask` does.
+    Raises FileNotFoundError where there is no file, and ValueError for one that is damaged or no image, and
+    as `as_mask` does.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"There is no mask at '{path}'.")
-    with Image.open(path) as image:
-        # Paint programs save a transparent canvas with the object on it.
-        return as_mask(image.getchannel("A") if image.mode in ("LA", "RGBA") else image)
+    path = existing(path, "mask")
+    try:
+        with Image.open(path) as image:
+            image.load()
+            # Paint programs save a transparent canvas with the object on it.
+            image = image.getchannel("A") if image.mode in ("LA", "RGBA") else image.copy()
+    except UnidentifiedImageError:
+        raise ValueError(f"'{path}' is no image: save the mask as PNG.") from None
+    except Exception as error:  # Pillow's decoders raise errors of many classes
+        raise ValueError(f"'{path}' is damaged ({error}): save the mask anew, as PNG.") from None
+    return as_mask(image)
 
 
 def save_mask(mask, path: str | Path) -> None:
-    """Write a mask as a PNG image of two values, for `load_mask`."""
-    Image.fromarray(as_mask(mask).numpy()).save(path)
+    """Write a mask as a PNG image of two values, for `load_mask`.
+
+    Raises ValueError for a name that does not end in .png, since other formats may blur the mask, and as
+    `as_mask` does; FileNotFoundError for a folder that is not there, OSError where the disk is full.
+    """
+    path = as_path(path)
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"A mask is saved as PNG, which keeps it exactly: name it '{path.stem}.png'.")
+    image = Image.fromarray(as_mask(mask).numpy())
+    with whole(path) as partial:
+        image.save(partial, format="png")
 
 
 def polygon_mask(size: Grid, corners: Sequence[tuple[float, float]]) -> Tensor:
@@ -86,10 +105,18 @@ def polygon_mask(size: Grid, corners: Sequence[tuple[float, float]]) -> Tensor:
 
         mask = ov.polygon_mask((128, 128), [(40, 52), (88, 50), (90, 96), (38, 97)])
 
-    By scikit-image. Raises ValueError for fewer than three corners, and as `as_mask` does.
+    By scikit-image. Raises ValueError for fewer than three corners, and as `as_mask` does; TypeError for a
+    size or corners that are none.
     """
     from skimage.draw import polygon2mask
 
-    if len(corners) < 3:
-        raise ValueError(f"A polygon has three corners or more, not {len(corners)}.")
+    size = checks.size(size)
+    places = checks.tensor("corners", corners, "(corner, 2)")
+    if len(places.shape) != 2 or places.shape[1] != 2 or len(places) < 3:
+        raise ValueError(
+            f"A polygon has three corners (x, y) or more, not an array of shape {tuple(places.shape)}."
+        )
+    checks.finite("corners", places, "give them in pixels")
+    if places.abs().max() > 1e6:  # scikit-image would walk all the way there
+        raise ValueError("A corner lies more than a million pixels away: give corners in pixels.")
     return as_mask(polygon2mask(size, [(y, x) for x, y in corners]))

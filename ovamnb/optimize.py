@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 import torch
 from torch import Tensor
 
+from . import checks
 from .choose import Blocks
 from .goal import Goal
 from .masks import as_mask
@@ -56,22 +57,29 @@ def optimize_token(
     `watch` is called at each evaluation with its number, the class vector (dim,) and the loss.
 
     Raises ValueError for masks that are empty, full, not binary or not of the image's proportions, for traces
-    of different models and for words that cannot be encoded; FloatingPointError where the loss is not finite.
+    of different models, for words that cannot be encoded and for settings out of range; TypeError for
+    arguments of a wrong kind; FloatingPointError where the queries or the loss are not finite.
     """
     if isinstance(recipe, str) and recipe not in TOKEN_RECIPES:
         known = " or ".join(map(repr, TOKEN_RECIPES))
         raise ValueError(f"There is no recipe '{recipe}': say {known}, or give a TokenRecipe.")
-    recipe = replace(TOKEN_RECIPES[recipe] if isinstance(recipe, str) else recipe, **changes)
+    recipe = TOKEN_RECIPES[recipe] if isinstance(recipe, str) else recipe
+    recipe = checks.instance("recipe", recipe, TokenRecipe, "'fast', 'paper' or a TokenRecipe")
+    recipe = recipe.changed(changes)
+    checks.whole("patience", patience, 1, why="counts evaluations")
+    checks.function("watch", watch, "a function of (number, vector, loss)")
+    if word is not None:
+        checks.instance("word", word, str, "a name for the token")
     traces, masks, places = _pairs(traces, masks, image)
-    check_trace, check_mask, check_place = (*held_out, 0)[:3] if held_out else (None, None, 0)
-    _require_one_model([*traces, check_trace] if held_out else traces)
+    check_trace, check_mask, check_place = _held_out(held_out)
+    _require_one_model(traces if check_trace is None else [*traces, check_trace])
     begin = _beginning(traces[0], init, word, recipe)
 
     def goal(trace: Trace, mask: Tensor, place: int) -> Goal:
         return Goal(trace, mask, begin.background, recipe, image=place, queries=queries, blocks=blocks)
 
     goals = [goal(*pair) for pair in zip(traces, masks, places, strict=True)]
-    check = goal(check_trace, as_mask(check_mask), check_place) if held_out else None
+    check = None if check_trace is None else goal(check_trace, check_mask, check_place)
     search = _Search(begin, goals, check, recipe, patience, watch)
     search.run()
     settings = {key: value for key, value in asdict(recipe).items() if value is not None}
@@ -100,6 +108,11 @@ class _Search:
     ) -> None:
         self.begin = begin.class_.to(goals[0].device)
         self.range = (begin.class_ - begin.start).square().sum().item()
+        if not self.range:
+            raise ValueError(
+                "The class vector and the start vector are the same, so that the map says nothing: begin "
+                "with a word."
+            )
         self.vector = self.begin.clone().requires_grad_(True)  # (dim,)
         self.goals, self.check, self.recipe = goals, check, recipe
         self.patience, self.watch = patience, watch
@@ -174,14 +187,29 @@ class _Enough(Exception):
 
 def _pairs(traces, masks, image) -> tuple[list[Trace], list[Tensor], list[int]]:
     one = isinstance(traces, Trace)
-    traces, masks = ([traces], [masks]) if one else (list(traces), list(masks))
-    places = [image] * len(traces) if isinstance(image, int) else list(image)
+    traces = [traces] if one else checks.entries("traces", traces, "traces, or one trace")
+    for trace in traces:
+        checks.instance("Each of the traces", trace, Trace, "a Trace")
+    masks = [masks] if one else checks.entries("masks", masks, "masks, one for each trace")
+    places = list(image) if checks.is_list(image) else [image] * len(traces)
     if not traces or not len(traces) == len(masks) == len(places):
         raise ValueError(
             f"Each trace needs a mask: there are {len(traces)} traces, {len(masks)} masks and {len(places)} "
             "image numbers."
         )
     return traces, [as_mask(mask) for mask in masks], places
+
+
+def _held_out(given) -> tuple[Trace, Tensor, int] | tuple[None, None, int]:
+    """The trace, the mask and the number of the image that decide, where there are any."""
+    if given is None:
+        return None, None, 0
+    parts = list(given) if isinstance(given, tuple | list) else []
+    if len(parts) not in (2, 3) or not isinstance(parts[0], Trace):
+        raise TypeError(
+            f"held_out is a pair (trace, mask) or (trace, mask, image), not {checks.shown(given)}."
+        )
+    return parts[0], as_mask(parts[1]), parts[2] if len(parts) == 3 else 0
 
 
 def _require_one_model(traces: Sequence[Trace]) -> None:
@@ -203,6 +231,7 @@ def _beginning(trace: Trace, init, word: str | None, recipe: TokenRecipe) -> Tok
         background = text.states[:1] if recipe.background == "start" else text.states[others]
         return Token(word or init, state.float().cpu(), background.float().cpu())
     states = trace.text_of(init).states.float().cpu()
+    checks.finite("init", states, "give a word's states, or the word")
     if len(states) < 2:
         raise ValueError(
             "Begin with a word, a Token, or states (token, dim): background, and the class last."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import logging
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -14,7 +15,11 @@ from pathlib import Path
 
 import torch
 
+from . import checks
+from .files import as_path
+
 BUNDLED = Path(__file__).parent / "assets" / "bundled"
+DTYPES = ("float32", "float16", "bfloat16", "float64")
 HUB_SECONDS = 5.0  # how long to wait for the hub's first answer
 
 
@@ -46,7 +51,7 @@ def load_pipeline(
     name: str | Path = "bundled",
     *,
     device: str | torch.device | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
 ):
     """Load a diffusers pipeline, ready to generate and to be recorded.
 
@@ -56,17 +61,21 @@ def load_pipeline(
         pipe = ov.load_pipeline("owner/name@revision")
 
     `device`: None takes CUDA, else Apple's MPS, else the CPU.
-    `dtype`: None takes float32, except for hub models and folders on CUDA, which get float16. The
-    bundled model is too small to gain from half precision, and in float32 its figures are the same
-    on every device; on MPS, half precision can turn attention, and so a whole image, into NaN.
+    `dtype`: torch.float16 or its name, "float16"; None takes float32, except for hub models and folders
+    on CUDA, which get float16. The bundled model is too small to gain from half precision, and in
+    float32 its figures are the same on every device; on MPS, half precision can turn attention, and so a
+    whole image, into NaN.
 
     What is already in the local cache is used without asking the hub. Weights are safetensors only,
     no remote code is run, and no safety checker is loaded.
 
-    Raises ValueError for a name that is none of the above and for a device this machine lacks, and
+    Raises ValueError for a name that is none of the above, for a device this machine lacks, for a dtype that
+    is none and for a folder whose files are damaged, OSError for a folder where files are missing, and
     FileNotFoundError, saying how to get them, for weights that are neither here nor to be fetched.
     """
     device = find_device(device)
+    dtype = None if dtype is None else find_dtype(dtype)
+    name = name if isinstance(name, str) else as_path(name)
     if name == "bundled":
         if not (BUNDLED / "model_index.json").is_file():
             raise FileNotFoundError(
@@ -76,14 +85,16 @@ def load_pipeline(
         return _from_folder(BUNDLED, dtype or torch.float32).to(device)
 
     dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
-    folder = Path(name).expanduser()
-    if name not in KNOWN and folder.is_dir():
-        if not (folder / "model_index.json").is_file():
+    folder = Path(os.path.expanduser(name))
+    if name not in KNOWN and os.path.isdir(folder):  # unlike Path's, False for a name that is too long
+        if not os.path.isfile(folder / "model_index.json"):
             raise ValueError(
                 f"The folder '{name}' holds no model_index.json, so it is no diffusers pipeline: give the "
                 "folder that `pipe.save_pretrained` wrote."
             )
-        return _from_folder(folder, dtype).to(device)
+        with _told_what_is_wrong(folder):
+            pipe = _from_folder(folder, dtype)
+        return pipe.to(device)
     return _from_hub(KNOWN.get(str(name)) or _hub_model(str(name)), str(name), dtype).to(device)
 
 
@@ -94,15 +105,30 @@ def find_device(device: str | torch.device | None = None) -> torch.device:
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
+        if not isinstance(device, str | torch.device):
+            raise TypeError
         found = torch.device(device)
-    except RuntimeError:
-        raise ValueError(f"Unknown device {device!r}: say 'cpu', 'cuda', 'cuda:1' or 'mps'.") from None
+    except (RuntimeError, TypeError):
+        raise ValueError(
+            f"Unknown device {checks.shown(device)}: say 'cpu', 'cuda', 'cuda:1' or 'mps'."
+        ) from None
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if found.type == "cuda" and (found.index or 0) >= gpus:
         have = f"only {gpus} CUDA GPU(s)" if gpus else "no CUDA GPU (or this PyTorch was built without CUDA)"
         raise ValueError(f"Asked for device '{found}', but this machine has {have}: say device='cpu'.")
     if found.type == "mps" and not torch.backends.mps.is_available():
         raise ValueError("Asked for device 'mps', but this machine has no Apple GPU: say device='cpu'.")
+    return found
+
+
+def find_dtype(dtype: torch.dtype | str) -> torch.dtype:
+    """A floating-point dtype, or the one of that name; ValueError, naming them, for anything else."""
+    found = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
+    if not isinstance(found, torch.dtype) or not found.is_floating_point or found.itemsize < 2:
+        raise ValueError(
+            f"dtype is a floating-point dtype, torch.{', torch.'.join(DTYPES)} or such a name as 'float16', "
+            f"not {checks.shown(dtype)}."
+        )
     return found
 
 
@@ -176,6 +202,8 @@ def _without_safety_checker(config: dict) -> dict:
     """The arguments that leave the safety checker out, for the pipelines that know them."""
     import diffusers
 
+    if not isinstance(config, dict):
+        raise ValueError("its model_index.json holds no settings.")
     name = config.get("_class_name")
     pipeline = getattr(diffusers, name, None) if isinstance(name, str) else None
     known = inspect.signature(pipeline).parameters if pipeline else {}
@@ -191,6 +219,19 @@ def _from_folder(folder: Path, dtype: torch.dtype, variant: str | None = None):
         return DiffusionPipeline.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, variant=variant, **off
         )
+
+
+@contextmanager
+def _told_what_is_wrong(folder: Path) -> Iterator[None]:
+    """One sentence for whatever the libraries find wrong in a folder: their errors are of many classes."""
+    try:
+        yield
+    except Exception as error:
+        kind = OSError if isinstance(error, OSError) else ValueError
+        raise kind(
+            f"The folder '{folder}' cannot be loaded, so save the pipeline anew by `pipe.save_pretrained`: "
+            f"{' '.join(str(error).split()) or type(error).__name__}"
+        ) from None
 
 
 def _from_hub(model: HubModel, name: str, dtype: torch.dtype):

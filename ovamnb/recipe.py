@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
+from . import checks
+from .choose import as_blocks
+from .files import existing, write_text
+
 TUNED = "segment.json"  # beside a model: the recipe that was tuned for it
+MOST_POWER = 1000  # long before, a map is the same everywhere
+MOST_EVALUATIONS = 100_000
 
 
 @dataclass(frozen=True)
@@ -35,19 +43,45 @@ class Recipe:
     crf_background: float = 0.5
     crf_sharpness: float = 6.0
 
+    def __post_init__(self) -> None:
+        _check_template(self.template)
+        timesteps = list(self.timesteps) if checks.is_list(self.timesteps) else [self.timesteps]
+        if not timesteps:
+            raise ValueError("There is no timestep in an empty list: give at least one, such as 100.")
+        timesteps = tuple(checks.whole("timesteps", t, 0, why="count noise levels from 0") for t in timesteps)
+        checks.whole("samples", self.samples, 1, why="counts draws of noise")
+        weights = _checked_weights(self.weights)
+        as_blocks(self.blocks)
+        checks.number("emphasis", self.emphasis, 0, 1000)
+        checks.whole("power", self.power, 1, MOST_POWER, why="counts completions")
+        checks.flag("together", self.together)
+        checks.number("background", self.background, 0, 1, why="is a score")
+        checks.number("crf_background", self.crf_background, 0, 1, why="is a score")
+        checks.number("crf_sharpness", self.crf_sharpness, 0, 1000, above=True)
+        object.__setattr__(self, "timesteps", timesteps)  # frozen, but as the annotations say
+        object.__setattr__(self, "weights", weights)
+
     @classmethod
     def of(cls, pipe) -> Recipe:
-        """What was tuned for this model, if it lies beside it (`segment.json`), else the paper's."""
-        path = Path(str(pipe.config.get("_name_or_path") or ""), TUNED)
-        if not path.is_file():
+        """What was tuned for this model, if it lies beside it (`segment.json`), else the paper's.
+
+        Raises ValueError for a file that is damaged.
+        """
+        path = Path(str(getattr(pipe, "config", {}).get("_name_or_path") or ""), TUNED)
+        if not os.path.isfile(path):
             return cls()
-        tuned = json.loads(path.read_text())
-        tuned["weights"] = {int(times): weight for times, weight in tuned["weights"].items()}
-        return cls(**tuned | {"timesteps": tuple(tuned["timesteps"])})
+        try:
+            return cls(**json.loads(existing(path, "recipe").read_text("utf-8")))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"'{path}' is no recipe for segmentation: {error}") from None
 
     def save(self, folder: str | Path) -> None:
         """Write it beside a model, for `of`."""
-        Path(folder, TUNED).write_text(json.dumps(asdict(self), indent=2) + "\n")
+        write_text(Path(folder, TUNED), json.dumps(asdict(self), indent=2) + "\n")
+
+    def changed(self, changes: Mapping[str, object]) -> Recipe:
+        """The recipe with other values for some of its fields; TypeError, naming them, for what is none."""
+        return _changed(self, changes)
 
 
 @dataclass(frozen=True)
@@ -82,11 +116,57 @@ class TokenRecipe:
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in allowed:
-                raise ValueError(f"{name} is one of {', '.join(map(repr, allowed))}, not {value!r}.")
-        if self.evaluations < 1 or (self.steps is not None and self.steps < 1):
-            raise ValueError("evaluations and steps count from 1.")
+            checks.one_of(name, getattr(self, name), allowed)
+        checks.whole("evaluations", self.evaluations, 1, MOST_EVALUATIONS, why="count from 1")
+        if self.steps is not None:
+            checks.whole("steps", self.steps, 1, why="count from 1")
+        checks.number("learning_rate", self.learning_rate, 0, above=True)
+        checks.whole("step_size", self.step_size, 1, why="counts steps")
+        checks.number("gamma", self.gamma, 0, above=True)
+        checks.number("proximity", self.proximity, 0)
+
+    def changed(self, changes: Mapping[str, object]) -> TokenRecipe:
+        """The recipe with other values for some of its fields; TypeError, naming them, for what is none."""
+        return _changed(self, changes)
+
+
+def _changed(recipe, changes: Mapping[str, object]):
+    known = [each.name for each in fields(recipe)]
+    for name in changes:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}."
+            raise TypeError(f"There is no '{name}' to choose: {hint}")
+    return replace(recipe, **changes)
+
+
+def _check_template(template) -> None:
+    checks.instance("template", template, str, "a text with {} in the place of the class")
+    try:
+        filled = template.format("\0")
+    except (LookupError, ValueError, AttributeError):
+        filled = ""
+    if filled.count("\0") != 1:
+        raise ValueError(
+            f"template is a text with one {{}} in the place of the class, not {checks.shown(template)}."
+        )
+
+
+def _checked_weights(weights) -> dict[int, float]:
+    """Whole number → weight; keys may be words for numbers, as JSON has them."""
+    checks.instance("weights", weights, Mapping, "a mapping of resolutions, such as {1: 0.5, 2: 0.5}")
+    found = {}
+    for times, weight in weights.items():
+        times = int(times) if isinstance(times, str) and times.isdecimal() else times
+        times = checks.whole(
+            "A resolution of the weights", times, 1, why="counts how many times it is smaller"
+        )
+        if times in found:
+            raise ValueError(f"weights names the resolution {times} twice: give one weight.")
+        found[times] = checks.number(f"The weight of resolution {times}", weight, 0, 1e6)
+    if not any(found.values()):
+        raise ValueError("weights adds up to nothing: give at least one resolution a weight above 0.")
+    return found
 
 
 _CHOICES = {

@@ -11,11 +11,23 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from .choose import Block, Blocks, Grid, as_steps, chosen, on_grid, select, show_grid
-from .layout import batch_layout, running_pipeline
+from . import checks
+from .choose import (
+    Block,
+    Blocks,
+    Grid,
+    as_blocks,
+    as_resolution,
+    as_steps,
+    chosen,
+    on_grid,
+    select,
+    show_grid,
+)
+from .layout import batch_layout, running_call
 from .maps import add_self_attention
 from .memory import free_bytes
-from .pipelines import factor, find_device, model_name
+from .pipelines import factor, find_device, find_dtype, model_name
 from .text import TextEncoder
 from .trace import Trace
 from .unet import attentions, key_weight, transformers, unet_of
@@ -36,7 +48,7 @@ def record(
     steps: int | Iterable[int] | None = None,
     blocks: Blocks | None = None,
     device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float16,
+    dtype: torch.dtype | str = torch.float16,
     guidance: bool | None = None,
 ) -> Iterator[Trace]:
     """Record one generation: its cross-attention queries, and self-attention where asked.
@@ -61,29 +73,38 @@ def record(
     compiled code would never run.
 
     Warns after the first step if the queries of all steps will not fit into the memory that is free. Raises
-    ValueError for a model or a request that cannot be recorded, and RuntimeError where a cache or
-    another patch makes attention skip.
+    ValueError for a model or a request that cannot be recorded, TypeError for arguments of a wrong kind,
+    ValueError in the UNet's second pass for a second generation and for a pipeline that shows its UNet one
+    picture in several views, and RuntimeError where a cache or another patch makes attention skip.
     """
-    if queries not in HALVES:
-        raise ValueError(f"queries is one of {', '.join(map(repr, HALVES))}, not {queries!r}.")
-    if not dtype.is_floating_point:
-        raise ValueError(f"Queries are kept in a floating-point dtype, not {dtype}.")
+    checks.one_of("queries", queries, HALVES)
+    if guidance is not None:
+        checks.flag("guidance", guidance)
     recorder = _Recorder()
     recorder.unet = unet_of(pipe)
     recorder.halves = HALVES[queries]
-    recorder.resolutions = (self_attention,) if isinstance(self_attention, int) else tuple(self_attention)
-    recorder.wanted_steps, recorder.wanted_blocks = as_steps(steps), blocks
-    recorder.place = {"device": find_device(device), "dtype": dtype}
+    recorder.resolutions = _resolutions(self_attention)
+    recorder.wanted_steps, recorder.wanted_blocks = as_steps(steps), as_blocks(blocks)
+    recorder.place = {"device": find_device(device), "dtype": find_dtype(dtype)}
     recorder.guidance = guidance
 
     trace = Trace()
-    with torch.compiler.set_stance("force_eager"), recorder.attached():
-        yield trace
+    try:
+        with torch.compiler.set_stance("force_eager"), recorder.attached():
+            yield trace
+    finally:
+        recorder.call = None  # with it, all that the pipeline's call had in its hands
     recorder.hand_over(trace)
     trace.text_encoder = TextEncoder.of(pipe)
     trace.model = model_name(pipe)
     if recorder.size and getattr(pipe, "vae", None) is not None:
         trace.image_size = tuple(side * factor(pipe) for side in recorder.size[1:])
+
+
+def _resolutions(self_attention: int | Sequence[int | Grid]) -> tuple[int | Grid, ...]:
+    if checks.is_list(self_attention):
+        return tuple(map(as_resolution, self_attention))
+    return (as_resolution(self_attention),)
 
 
 class _Recorder:
@@ -99,7 +120,8 @@ class _Recorder:
         self.steps: dict[int, float] = {}  # number of a kept pass → its timestep
         self.passes = 0
         self.size = None  # images, latent h, latent w
-        self.timestep = float("inf")
+        self.timestep, self.repeats = float("inf"), 0
+        self.call = None  # the frame of the pipeline's call: kept, since another could take its address
         self.in_pass = self.keeping = False
 
     @contextmanager
@@ -129,16 +151,24 @@ class _Recorder:
                 f"The UNet's input has the shape {tuple(sample.shape)}: only images are recorded."
             )
         timestep = torch.as_tensor(args[1] if len(args) > 1 else kwargs["timestep"]).flatten()[0].item()
-        pipeline = running_pipeline(unet)
+        pipeline, call = running_call(unet)
         self.expected = getattr(pipeline, "num_timesteps", None) or 0  # passes of this generation
         layout = batch_layout(pipeline, sample, self.guidance)
         images = len(sample) // len(layout)
         size = (images, *sample.shape[-2:])
-        if (self.size or size) != size or (pipeline and timestep > self.timestep):
+        if (self.size or size) != size or (self.passes and call is not self.call):
             raise ValueError(
                 "A second generation began in one `ov.record`: use one `with` for each, or give the pipeline "
                 "all prompts in one list."
             )
+        self.repeats = self.repeats + 1 if timestep == self.timestep else 1
+        if pipeline and (timestep > self.timestep or self.repeats > _planned(pipeline, timestep)):
+            raise ValueError(
+                f"{type(pipeline).__name__} runs its UNet at timestep {timestep:g} after {self.timestep:g}, "
+                "as panoramas do, once for each view: only passes that lead step by step from noise to one "
+                "picture can be recorded."
+            )
+        self.call = call
         self.rows = {part: slice(i * images, (i + 1) * images) for i, part in enumerate(layout)}
         for half in self.halves:
             if half not in self.rows:
@@ -241,3 +271,11 @@ class _Recorder:
         trace.blocks = self.blocks
         trace.steps, trace.timesteps = tuple(self.steps), tuple(self.steps.values())
         trace.images = self.size[0] if self.size else 0
+
+
+def _planned(pipeline, timestep: float) -> float:
+    """How often the scheduler has this timestep: two-step methods repeat some. Infinite where it is none of
+    the scheduler's."""
+    planned = getattr(getattr(pipeline, "scheduler", None), "timesteps", None)
+    found = 0 if planned is None else torch.as_tensor(planned).tolist().count(timestep)
+    return found or float("inf")

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from . import checks
+from .recipe import MOST_POWER
+
+CHANNELS = (1, 3, 4)  # of an image
+ROWS_OFF_BY = 0.01  # what rounding to half precision may do to a sum of 1
 
 
 def complete(heat: Tensor, affinity: Tensor, *, power: int = 1) -> Tensor:
@@ -18,13 +25,14 @@ def complete(heat: Tensor, affinity: Tensor, *, power: int = 1) -> Tensor:
     resized to it, and the answer (..., h, w) lies on it. Rows that sum to 1 keep heat between its own
     minimum and maximum. `power` completes again and again. (DiffSegmenter, TIP 2025, arXiv 2309.02773.)
 
-    Raises ValueError for an affinity that is not square or whose grid cannot have the heat's proportions.
+    Raises ValueError for an affinity that is not square, whose rows do not sum to 1 or whose grid cannot have
+    the heat's proportions, for heat that is not finite, and for a power that is not 1 to 1000.
     """
-    if power < 1:
-        raise ValueError(f"power counts completions, 1 or more, not {power}.")
+    power = checks.whole("power", power, 1, MOST_POWER, why="counts completions")
+    affinity = as_affinity(affinity)
     heat = _as_heat(heat).to(affinity)
-    grid = _grid_of(affinity, heat)
-    flat = resize(heat, grid).flatten(-2).unsqueeze(-1)  # (..., h·w, 1)
+    grid = grid_like(tuple(heat.shape[-2:]), len(affinity))
+    flat = stretched(heat, grid).flatten(-2).unsqueeze(-1)  # (..., h·w, 1)
     for _ in range(power):
         flat = affinity @ flat
     return flat.squeeze(-1).unflatten(-1, grid)
@@ -37,10 +45,16 @@ def resize(heat: Tensor, image_or_size) -> Tensor:
         ov.resize(heat, (480, 640))
 
     Pixel centres correspond as in an image (corners are not aligned). A mask becomes 0 to 1.
+
+    Raises TypeError for what has no size, and ValueError for heat that is not finite and for channels where
+    the other kind of image has them.
     """
-    heat = _as_heat(heat)
+    return stretched(_as_heat(heat), _size_of(image_or_size))
+
+
+def stretched(heat: Tensor, size: tuple[int, int]) -> Tensor:
+    """`resize` inside the package, where heat (..., h, w) and size (h, w) are known to be right."""
     flat = heat.reshape(-1, 1, *heat.shape[-2:])
-    size = _size_of(image_or_size)
     return F.interpolate(flat, size=size, mode="bilinear", align_corners=False).reshape(
         *heat.shape[:-2], *size
     )
@@ -64,13 +78,12 @@ def weigh(heat: Tensor, affinity: Tensor, *, floor: float = 0.85) -> Tensor:
 
     Raises ValueError as `complete` does, and for a floor outside [0, 1].
     """
-    if not 0 <= floor <= 1:
-        raise ValueError(f"The floor is the smallest weight, in [0, 1], not {floor}.")
-    heat = _as_heat(heat)
-    grid = _grid_of(affinity, heat)
+    checks.number("The floor", floor, 0, 1, why="is the smallest weight")
+    affinity, heat = as_affinity(affinity), _as_heat(heat)
+    grid = grid_like(tuple(heat.shape[-2:]), len(affinity))
     received = affinity.float().sum(dim=0).unflatten(-1, grid).to(heat)
     weight = floor + (1 - floor) * minmax(received)
-    return heat * resize(weight, heat)
+    return heat * stretched(weight, tuple(heat.shape[-2:]))
 
 
 def binarize(heat: Tensor, threshold: float | str = 0.4) -> Tensor:
@@ -86,15 +99,15 @@ def binarize(heat: Tensor, threshold: float | str = 0.4) -> Tensor:
 
     Raises ValueError for a threshold out of range and for heat that is not finite.
     """
-    if threshold != "otsu" and not (isinstance(threshold, int | float) and 0 <= threshold < 1):
+    otsu = isinstance(threshold, str) and threshold == "otsu"
+    if not otsu and not (isinstance(threshold, Real) and 0 <= threshold < 1):
         raise ValueError(
-            f"The threshold is a part of the map's range, in [0, 1), or 'otsu', not {threshold!r}."
+            "The threshold is a part of the map's range, in [0, 1), or 'otsu', not "
+            f"{checks.shown(threshold)}."
         )
     heat = _as_heat(heat)
-    if not heat.isfinite().all():
-        raise ValueError("The heat map holds values that are not finite: record with dtype=torch.float32.")
     low, high = heat.amin(dim=(-2, -1), keepdim=True), heat.amax(dim=(-2, -1), keepdim=True)
-    cut = _otsu(heat) if threshold == "otsu" else low + threshold * (high - low)
+    cut = _otsu(heat) if otsu else low + threshold * (high - low)
     return heat > cut
 
 
@@ -108,35 +121,53 @@ def _otsu(heat: Tensor) -> Tensor:
 
 
 def _as_heat(heat) -> Tensor:
-    heat = torch.as_tensor(heat)
+    heat = checks.tensor("A heat map", heat, "(h, w)")
     if heat.ndim < 2:
         raise ValueError(f"A heat map has the shape (h, w), not {tuple(heat.shape)}.")
+    if not heat.numel():
+        raise ValueError(f"This heat map, of the shape {tuple(heat.shape)}, holds no values.")
+    checks.finite("The heat map", heat)
     return heat if heat.dtype in (torch.float32, torch.float64) else heat.float()
+
+
+def as_affinity(affinity) -> Tensor:
+    """An affinity (h·w, h·w) whose rows sum to 1, as those of self-attention do."""
+    affinity = checks.tensor("An affinity", affinity, "(h·w, h·w)")
+    if affinity.ndim != 2 or affinity.shape[0] != affinity.shape[1] or not len(affinity):
+        raise ValueError(f"An affinity has the shape (h·w, h·w), not {tuple(affinity.shape)}.")
+    affinity = affinity if affinity.is_floating_point() else affinity.float()
+    off = (affinity.detach().sum(dim=1, dtype=torch.float32) - 1).abs().max().item()  # NaN where one is in it
+    if not off <= ROWS_OFF_BY:
+        raise ValueError(
+            f"An affinity's rows sum to 1, but one of these is off by {off:.2g}: take it from "
+            "`trace.self_attention`, or divide by `affinity.sum(dim=1, keepdim=True)`."
+        )
+    return affinity
 
 
 def _size_of(image_or_size) -> tuple[int, int]:
     """The (h, w) of an image, or of a size given as such."""
     if hasattr(image_or_size, "getbands"):  # PIL counts (w, h)
         w, h = image_or_size.size
-    elif isinstance(image_or_size, Tensor) and image_or_size.ndim >= 2:
-        h, w = image_or_size.shape[-2:]
-    elif hasattr(image_or_size, "shape") and len(image_or_size.shape) >= 2:
-        h, w = image_or_size.shape[:2]
-    else:
-        try:
-            h, w = map(int, image_or_size)
-        except (TypeError, ValueError):
-            raise TypeError(f"Give an image or a size (h, w), not {image_or_size!r}.") from None
-    if h < 1 or w < 1:
-        raise ValueError(f"A size (h, w) is 1 or more each way, not ({h}, {w}).")
-    return h, w
-
-
-def _grid_of(affinity: Tensor, heat: Tensor) -> tuple[int, int]:
-    """The affinity's own grid, which has the heat's proportions."""
-    if affinity.ndim != 2 or affinity.shape[0] != affinity.shape[1]:
-        raise ValueError(f"An affinity has the shape (h·w, h·w), not {tuple(affinity.shape)}.")
-    return grid_like(tuple(heat.shape[-2:]), len(affinity))
+        return checks.size((h, w))
+    shape = tuple(getattr(image_or_size, "shape", ()))
+    if len(shape) < 2:
+        return checks.size(image_or_size, "an image or a size (h, w)")
+    if isinstance(image_or_size, Tensor):
+        # Channels last can be told from maps (..., h, w) by a last side that no picture has.
+        if len(shape) >= 3 and shape[-1] in CHANNELS and min(shape[-3:-1]) >= 8:
+            h, w = shape[-3:-1]
+            raise ValueError(
+                f"A tensor has its channels first, (…, h, w), and this one {shape}: move them by "
+                f"`.permute(2, 0, 1)`, or give the size ({h}, {w})."
+            )
+        return checks.size(shape[-2:])
+    if len(shape) > 3 or (len(shape) == 3 and shape[2] not in CHANNELS):
+        raise ValueError(
+            f"An image array has the shape (h, w) or (h, w, 3), not {shape}: move its channels by "
+            "`.transpose(1, 2, 0)`, or give the size (h, w)."
+        )
+    return checks.size(shape[:2])
 
 
 def grid_like(size: tuple[int, int], count: int) -> tuple[int, int]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 
 import torch
 from torch import Tensor
 
+from . import checks
 from .crf import dense_crf, load_crf
 from .images import as_rgb, encode_image, encode_prompts, finest_grid, noised, observe, prepare
 from .recipe import Recipe
@@ -19,6 +20,7 @@ from .refine import complete, minmax, resize
 from .text import TextEncoder, with_article
 from .tokens import Token
 from .trace import Trace
+from .unet import require_parts
 
 Filter = Callable[[object, Sequence[str]], Sequence[str]]
 """(image, candidate classes) → those that the image shows: see `ovamnb.filters`."""
@@ -85,17 +87,29 @@ def segment(
     `ov.dense_crf`); the scores are chances then, which sum to 1 with the background's. `batch`: how many
     classes pass the UNet at once; where memory does not suffice it is halved, with a warning.
 
-    Raises ValueError for an empty class list, a class named twice, a class the text encoder does not know,
-    and an image that `ovamnb.images.as_rgb` refuses; ImportError for a CRF that is not installed.
+    Raises ValueError for an empty class list, a class named twice (in whatever case), a class the text
+    encoder does not know, a recipe whose values are out of range, and an image that `ovamnb.images.as_rgb`
+    refuses; TypeError for arguments of a wrong kind; ImportError for a CRF that is not installed.
     """
-    if crf:
+    require_parts(pipe)
+    if checks.flag("crf", crf):
         load_crf()
-    recipe = replace(recipe or Recipe.of(pipe), **changes)
+    batch = checks.whole("batch", batch, 1, why="counts classes")
+    checks.seed(seed)
+    checks.function("keep", keep, "a function of (image, classes)")
+    if not isinstance(caption, str) and not callable(caption):
+        raise TypeError(
+            f"caption is a text or a function of (image, start of a text), not {checks.shown(caption)}."
+        )
+    recipe = (
+        Recipe.of(pipe) if recipe is None else checks.instance("recipe", recipe, Recipe, "a Recipe or None")
+    )
+    recipe = recipe.changed(changes)
     classes, tokens = _checked(pipe, classes)
     image = as_rgb(image)
     h, w = image.height, image.width
     if keep is not None:
-        shown = set(keep(image, classes))
+        shown = set(checks.entries("What `keep` gives", keep(image, classes), "classes"))
         classes = tuple(name for name in classes if name in shown)
     if not classes:
         nothing = torch.zeros(h, w, dtype=torch.int64)
@@ -195,7 +209,16 @@ def resolutions(trace: Trace, states: Tensor, image: int, latent_side: int) -> d
 
 
 def fuse(heats: Mapping[int, Tensor], weights: Mapping[int, float]) -> Tensor:
-    """Σ_r w_r · minmax(A_r) on the finest grid: `heats` how many times smaller → (h, w)."""
+    """Σ_r w_r · minmax(A_r) on the finest grid: `heats` how many times smaller → (h, w).
+
+    Raises ValueError where none of them has a weight.
+    """
+    if not any(weights.get(times) for times in heats):
+        have = ", ".join(map(str, sorted(heats)))
+        raise ValueError(
+            f"None of this model's resolutions ({have} times smaller than the latents) has a weight above 0 "
+            f"in {dict(weights)}: weigh at least one of them."
+        )
     grid = max((heat.shape for heat in heats.values()), key=math.prod)
     return sum(weights.get(times, 0.0) * minmax(resize(heat, grid)) for times, heat in heats.items())
 
@@ -218,12 +241,14 @@ def _checked(pipe, classes: Sequence[str | Token]) -> tuple[tuple[str, ...], dic
     yet."""
     if isinstance(classes, str):
         raise ValueError(f"Classes are a list of words, such as [{classes!r}], not one string.")
+    classes = checks.entries("classes", classes, "words and tokens")
     tokens = {entry.word: entry for entry in classes if isinstance(entry, Token)}
     classes = [entry.word if isinstance(entry, Token) else entry for entry in classes]
     names = tuple(name.strip() if isinstance(name, str) else "" for name in classes)
     if not names or not all(names):
         raise ValueError("There is no class to look for: give at least one word, and no empty ones.")
-    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+    alike = [" ".join(name.split()).casefold() for name in names]  # as they are found in a text
+    if twice := [name for name, same in zip(names, alike, strict=True) if alike.count(same) > 1]:
         raise ValueError(f"Named twice among the classes: {', '.join(twice)}.")
     encoder = TextEncoder.of(pipe)
     for name in names:

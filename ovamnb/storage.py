@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from . import checks
 from .choose import Block
-from .tokens import Token
+from .files import existing, whole
+from .text import TextEncoder
+from .tokens import Token, alike
 
 if TYPE_CHECKING:
     from .trace import Trace
@@ -28,8 +30,6 @@ def write_trace(trace: Trace, path: str | Path, text_encoder: bool | None) -> No
     """Write `trace` to `path`; see `Trace.save`."""
     from safetensors.torch import save_file
 
-    if not Path(path).absolute().parent.is_dir():
-        raise FileNotFoundError(f"There is no folder '{Path(path).parent}' to save the trace in.")
     tensors = {f"key_weights/{name}": weight for name, weight in trace.key_weights.items()}
     for half, queries in trace.queries.items():
         tensors |= {f"queries/{half}/{name}": query for name, query in queries.items()}
@@ -46,38 +46,77 @@ def write_trace(trace: Trace, path: str | Path, text_encoder: bool | None) -> No
         "image_size": trace.image_size,
     }
     tensors = {name: value.contiguous() for name, value in tensors.items()}
-    save_file(tensors, path, metadata={"format": TRACE_FORMAT, "trace": json.dumps(header)})
+    with whole(path) as partial:
+        save_file(tensors, partial, metadata={"format": TRACE_FORMAT, "trace": json.dumps(header)})
 
 
 def read_trace(trace: Trace, path: str | Path) -> None:
     """Fill an empty `trace` from `path`; see `Trace.load`."""
     from safetensors import SafetensorError, safe_open
 
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"There is no trace at '{path}'.")
+    path = existing(path, "trace")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != TRACE_FORMAT:
-                raise ValueError(f"'{path}' is no trace that this version of ovamnb can read.")
-            header = json.loads(metadata["trace"])
-            for name, block in header["blocks"].items():
-                trace.blocks[name] = Block(**block | {"grid": tuple(block["grid"])})
-                trace.key_weights[name] = file.get_tensor(f"key_weights/{name}")
-                for half in header["halves"]:
-                    queries = trace.queries.setdefault(half, {})
-                    queries[name] = file.get_tensor(f"queries/{half}/{name}")
-            for h, w in header["affinities"]:
-                trace.affinities[h, w] = file.get_tensor(f"self_attention/{h}x{w}")
-            names = file.keys()
-            text = [name for name in names if name.startswith("text/")]
-            trace.text_encoder = {key.removeprefix("text/"): file.get_tensor(key) for key in text} or None
-            trace.steps, trace.timesteps = tuple(header["steps"]), tuple(header["timesteps"])
-            trace.images = header["images"]
-            trace.model = header.get("model", "")  # these two came later than the format
-            trace.image_size = tuple(header.get("image_size") or ()) or None
-    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+            if known := metadata.get("format") == TRACE_FORMAT:
+                _fill(trace, json.loads(metadata["trace"]), file)
+    except (SafetensorError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"'{path}' is damaged or no trace: {error}") from None
+    if not known:
+        raise ValueError(f"'{path}' is no trace that this version of ovamnb can read.")
+
+
+def _fill(trace: Trace, header: dict, file) -> None:
+    for name, block in header["blocks"].items():
+        trace.blocks[name] = Block(**block | {"grid": tuple(block["grid"])})
+        trace.key_weights[name] = file.get_tensor(f"key_weights/{name}")
+        for half in header["halves"]:
+            queries = trace.queries.setdefault(half, {})
+            queries[name] = file.get_tensor(f"queries/{half}/{name}")
+    for h, w in header["affinities"]:
+        trace.affinities[h, w] = file.get_tensor(f"self_attention/{h}x{w}")
+    trace.steps, trace.timesteps = tuple(header["steps"]), tuple(header["timesteps"])
+    trace.images = header["images"]
+    trace.model = header.get("model", "")  # these two came later than the format
+    trace.image_size = tuple(header.get("image_size") or ()) or None
+    check_trace(trace)
+    names = file.keys()
+    text = {n.removeprefix("text/"): file.get_tensor(n) for n in names if n.startswith("text/")}
+    if text:
+        TextEncoder.check_files(text)
+        trace.text_encoder = text
+
+
+def check_trace(trace: Trace) -> None:
+    """ValueError unless what the header of a trace says fits the shapes of its tensors."""
+
+    def require(right: bool, what: str) -> None:
+        if not right:
+            raise ValueError(f"its header and its tensors do not fit, in {what}.")
+
+    steps, images = len(trace.steps), checks.whole("images", trace.images, 1)
+    numbers = [checks.whole("a step", step, 0) for step in trace.steps]
+    require(steps > 0 and numbers == sorted({*numbers}) and len(trace.timesteps) == steps, "the steps")
+    for timestep in trace.timesteps:
+        checks.number("a timestep", timestep)
+    require(isinstance(trace.model, str), "the model's name")
+    if trace.image_size is not None:
+        checks.size(trace.image_size)
+    require({*trace.queries} <= {"conditional", "unconditional"}, "the halves of the queries")
+    dims = {weight.shape[0] for weight in trace.key_weights.values()}
+    require(len(dims) <= 1, "the key weights")
+    for name, block in trace.blocks.items():
+        (h, w), heads = checks.size(block.grid), checks.whole("heads", block.heads, 1)
+        checks.number("scale", block.scale)
+        weight = trace.key_weights[name]
+        require(weight.ndim == 2 and weight.shape[0] > 1 and weight.shape[1] % heads == 0, name)
+        for half, queries in trace.queries.items():
+            shape = (steps, images, h * w, weight.shape[1])
+            require(
+                tuple(queries[name].shape) == shape and queries[name].is_floating_point(), f"{half} {name}"
+            )
+    for (h, w), affinity in trace.affinities.items():
+        require(tuple(affinity.shape) == (images, h * w, h * w), f"the self-attention of {h}×{w}")
 
 
 def _text_files(trace: Trace, wanted: bool | None) -> dict[str, Tensor]:
@@ -88,12 +127,30 @@ def _text_files(trace: Trace, wanted: bool | None) -> dict[str, Tensor]:
 
 
 def save_tokens(tokens: Iterable[Token], path: str | Path) -> None:
-    """Write tokens of one model to one safetensors file, for `load_tokens`."""
+    """Write tokens of one model to one safetensors file, for `load_tokens`.
+
+    Raises ValueError for two tokens of the same word and for tokens of several models, which one file cannot
+    hold; FileNotFoundError for a folder that is not there, OSError where the disk is full.
+    """
     from safetensors.torch import save_file
 
-    tokens = list(tokens)
-    if not Path(path).absolute().parent.is_dir():
-        raise FileNotFoundError(f"There is no folder '{Path(path).parent}' to save tokens in.")
+    tokens = checks.entries("tokens", [tokens] if isinstance(tokens, Token) else tokens, "tokens")
+    for token in tokens:
+        checks.instance("Each of the tokens", token, Token, "a Token")
+    if not tokens:
+        raise ValueError("There is no token to save: give at least one.")
+    words = [token.word for token in tokens]
+    if twice := sorted({word for word in words if words.count(word) > 1}):
+        raise ValueError(
+            f"Two of these tokens have the same word ({', '.join(twice)}), and a file keeps one of each: "
+            "rename one by `dataclasses.replace(token, word=…)`, or save `ovamnb.tokens.average` of them."
+        )
+    for token in tokens[1:]:
+        if len(token.class_) != len(tokens[0].class_) or not alike(token.fingerprint, tokens[0].fingerprint):
+            raise ValueError(
+                f"The tokens '{words[0]}' and '{token.word}' are of different models: save each model's in a "
+                "file of its own."
+            )
     tensors, header = {}, {}
     for token in tokens:
         tensors[f"class/{token.word}"] = token.class_
@@ -106,7 +163,9 @@ def save_tokens(tokens: Iterable[Token], path: str | Path) -> None:
         }
         tensors |= {f"fingerprint/{name}": values for name, values in token.fingerprint.items()}
     tensors = {name: value.detach().cpu().float().contiguous().clone() for name, value in tensors.items()}
-    save_file(tensors, path, metadata={"format": TOKENS_FORMAT, "tokens": json.dumps(header)})
+    metadata = {"format": TOKENS_FORMAT, "tokens": json.dumps(header)}
+    with whole(path) as partial:
+        save_file(tensors, partial, metadata=metadata)
 
 
 def load_tokens(path: str | Path = BUNDLED_TOKENS) -> dict[str, Token]:
@@ -121,24 +180,24 @@ def load_tokens(path: str | Path = BUNDLED_TOKENS) -> dict[str, Token]:
     """
     from safetensors import SafetensorError, safe_open
 
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file of tokens at '{path}'.")
+    path = existing(path, "file of tokens")
     if path.suffix in PICKLES:
         raise ValueError(_why_no_pickle(path))
     if path.suffix == ".npy":
         try:
             array = np.load(path, allow_pickle=False)
-        except ValueError as error:
+        except (ValueError, EOFError, OSError) as error:
             raise ValueError(
                 _why_no_pickle(path) if "pickle" in str(error) else f"'{path}' is damaged: {error}"
             ) from None
-        return {path.stem: _bare(path.stem, torch.from_numpy(np.asarray(array)))}
+        return {path.stem: _bare(path.stem, checks.tensor(f"'{path}'", array, "(dim,) or (2, dim)"))}
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             names = file.keys()
             tensors = {name: file.get_tensor(name) for name in names}
+        if not tensors:
+            raise KeyError("it is empty")
         if metadata.get("format") != TOKENS_FORMAT:
             return {
                 name.replace("-", " "): _bare(name.replace("-", " "), value)
@@ -159,7 +218,7 @@ def load_tokens(path: str | Path = BUNDLED_TOKENS) -> dict[str, Token]:
             )
             for word, said in json.loads(metadata["tokens"]).items()
         }
-    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+    except (SafetensorError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         raise ValueError(f"'{path}' is damaged or holds no tokens: {error}") from None
 
 

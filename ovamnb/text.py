@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-import string
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
+from . import checks
 from .pipelines import quiet
 
 PARTS = ("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2")
@@ -109,21 +110,10 @@ class TextEncoder:
         than the encoder takes.
         """
         source, words = _as_source(text)
-        tokenizers = [part for name, part in self.parts.items() if name.startswith("tokenizer")]
-        source = self.pipe.maybe_convert_prompt(source, tokenizers[0])
-        with quiet():  # the tokenizer warns of a text too long, which is refused below
-            encoding = tokenizers[0](source, return_offsets_mapping=True)
-        ids, spans = encoding["input_ids"], tuple(map(tuple, encoding["offset_mapping"]))
-
-        _refuse_unknown_words(source, ids, spans, tokenizers[0])
-        limit = min(tokenizer.model_max_length for tokenizer in tokenizers)
-        if len(ids) > limit:
-            first = spans[limit - 1][0]  # the last place is the end token's
-            lost = source[source.rfind(" ", 0, first + 1) + 1 :]
-            raise ValueError(
-                f"The text has {len(ids)} tokens and the encoder takes {limit}: '{lost}' would fall off, so "
-                "shorten it."
-            )
+        source, ids, spans = self.split(source, words)
+        if problem := self.too_long(source, ids, spans):
+            raise ValueError(f"{problem} would fall off, so shorten it.")
+        tokenizers = self.tokenizers
         for tokenizer in tokenizers[1:]:
             if len(tokenizer(source)["input_ids"]) != len(ids):
                 raise ValueError(
@@ -144,11 +134,48 @@ class TextEncoder:
         rest = len(states) - len(ids)
         return Text(states, (*names, *["padding"] * rest), source, spans + ((0, 0),) * rest, words)
 
+    def split(
+        self, source: str, words: Sequence[str] = ()
+    ) -> tuple[str, list[int], tuple[tuple[int, int], ...]]:
+        """The text as the tokenizer reads it, the numbers of its tokens, and the characters of each.
+
+        Raises ValueError for a word that the tokenizer does not know. Nothing is encoded yet. `words`: those
+        that shall be known even if they are mere punctuation.
+        """
+        tokenizers = self.tokenizers
+        with quiet():  # the tokenizer warns of a text too long, which is for our callers to say
+            source = self.pipe.maybe_convert_prompt(source, tokenizers[0])
+            encoding = tokenizers[0](source, return_offsets_mapping=True)
+        ids, spans = encoding["input_ids"], tuple(map(tuple, encoding["offset_mapping"]))
+
+        _refuse_unknown_words(source, ids, spans, tokenizers[0], words)
+        return source, ids, spans
+
+    def too_long(self, source: str, ids: Sequence[int], spans: Sequence[tuple[int, int]]) -> str:
+        """The first half of a sentence that says which words of a text are too many; "" where all fit."""
+        limit = min(tokenizer.model_max_length for tokenizer in self.tokenizers)
+        if len(ids) <= limit:
+            return ""
+        first = spans[limit - 1][0]  # the last place is the end token's
+        lost = source[source.rfind(" ", 0, first + 1) + 1 :]
+        return f"The text has {len(ids)} tokens and the encoder takes {limit}: '{lost}'"
+
+    @property
+    def tokenizers(self) -> list:
+        """One, or SDXL's two."""
+        return [part for name, part in self.parts.items() if name.startswith("tokenizer")]
+
     def pack(self) -> dict[str, Tensor]:
         """All files of the text side as bytes: {relative path: uint8 (byte,)}."""
         with TemporaryDirectory() as folder, quiet():
-            for name, part in self.parts.items():
-                part.save_pretrained(Path(folder, name))
+            try:
+                for name, part in self.parts.items():
+                    part.save_pretrained(Path(folder, name))
+            except Exception as error:  # a full disk is a bare Exception to tokenizers
+                raise OSError(
+                    f"The text side could not be written to the temporary folder '{folder}' ({error}): make "
+                    "room there, or save with text_encoder=False."
+                ) from None
             files = (path for path in sorted(Path(folder).rglob("*")) if path.is_file())
             return {
                 path.relative_to(folder).as_posix(): torch.frombuffer(
@@ -159,17 +186,51 @@ class TextEncoder:
 
     @classmethod
     def unpack(cls, files: dict[str, Tensor]) -> TextEncoder:
-        """The inverse of `pack`: weights are read from safetensors only, and no code from the files."""
+        """The inverse of `pack`: weights are read from safetensors only, and no code from the files.
+
+        Raises ValueError for files that are damaged or not those of a text side.
+        """
         with TemporaryDirectory() as folder, quiet():
             for name, content in files.items():
                 path = Path(folder, name).resolve()
                 if Path(folder).resolve() not in path.parents:
                     raise ValueError(f"'{name}' is no file of a text encoder.")
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content.numpy().tobytes())
-            return cls(
-                **{name: _load_part(Path(folder, name)) for name in PARTS if Path(folder, name).is_dir()}
-            )
+                try:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(content.numpy().tobytes())
+                except OSError as error:
+                    raise OSError(
+                        f"The text side could not be unpacked in the temporary folder '{folder}' "
+                        f"({error.strerror}): make room there."
+                    ) from None
+            try:
+                return cls(
+                    **{name: _load_part(Path(folder, name)) for name in PARTS if Path(folder, name).is_dir()}
+                )
+            except Exception as error:  # transformers, tokenizers and safetensors have many classes of them
+                raise ValueError(
+                    f"The text side of this trace is damaged ({type(error).__name__}: "
+                    f"{' '.join(str(error).split())}): load it as `Trace.load(path, pipe)`."
+                ) from None
+
+    @staticmethod
+    def check_files(files: dict[str, Tensor]) -> None:
+        """ValueError for packed files that `unpack` would refuse, as far as can be told without a model."""
+        from safetensors import SafetensorError, deserialize
+
+        folders = {name.partition("/")[0] for name in files}
+        if not folders <= {*PARTS} or not any(name.startswith("text_encoder") for name in folders):
+            raise ValueError(f"its text side has the parts {', '.join(sorted(folders))}")
+        for name, content in files.items():
+            if content.dtype != torch.uint8 or content.ndim != 1:
+                raise ValueError(f"its text side holds no file '{name}', but {checks.shown(content)}")
+            try:
+                if name.endswith(".json"):
+                    json.loads(content.numpy().tobytes())
+                elif name.endswith(".safetensors"):
+                    deserialize(content.numpy().tobytes())
+            except (SafetensorError, ValueError) as error:
+                raise ValueError(f"the file '{name}' of its text side cannot be read: {error}") from None
 
 
 def with_article(noun: str) -> str:
@@ -192,7 +253,7 @@ def _load_part(folder: Path):
 def _as_source(text: str | Sequence[str]) -> tuple[str, tuple[str, ...]]:
     """The text as one string, and its words: a list's entries, or what stands between the spaces."""
     if isinstance(text, str):
-        entries = [word.strip(string.punctuation) for word in text.split()]
+        entries = [_without_punctuation(word) for word in text.split()]
     elif isinstance(text, Sequence) and all(isinstance(entry, str) for entry in text):
         entries = [entry.strip() for entry in text]
         text = " ".join(entries)
@@ -206,13 +267,34 @@ def _as_source(text: str | Sequence[str]) -> tuple[str, tuple[str, ...]]:
     return text, words
 
 
-def _refuse_unknown_words(source: str, ids: list[int], spans: Sequence[tuple[int, int]], tokenizer) -> None:
+def _without_punctuation(word: str) -> str:
+    """A word without the punctuation around it, ASCII's symbols included: "(cat)," → "cat"."""
+    while word and _is_punctuation(word[0]):
+        word = word[1:]
+    while word and _is_punctuation(word[-1]):
+        word = word[:-1]
+    return word
+
+
+def _is_punctuation(character: str) -> bool:
+    return unicodedata.category(character)[0] == "P" or character in "$+<=>^`|~"
+
+
+def _refuse_unknown_words(
+    source: str, ids: list[int], spans: Sequence[tuple[int, int]], tokenizer, words: Sequence[str]
+) -> None:
     unknown = tokenizer.unk_token_id
     if unknown is None or unknown == tokenizer.eos_token_id:  # CLIP: one id for both, and any word has tokens
         return
     for i, (start, end) in zip(ids, spans, strict=True):
         word = source[start:end]
-        if i == unknown and any(map(str.isalnum, word)):  # an unknown comma does no harm
+        if i == unknown and (word in words or not all(map(_does_no_harm, word))):
             near = difflib.get_close_matches(word.lower(), tokenizer.get_vocab(), n=3)
             hint = f": did you mean {' or '.join(map(repr, near))}?" if near else ": use another word."
             raise ValueError(f"The model's vocabulary has no word '{word}'{hint}")
+
+
+def _does_no_harm(character: str) -> bool:
+    """Whether a character may be unknown: a comma does no harm, but an emoji or another symbol says
+    something, and all of them would be the same unknown token."""
+    return unicodedata.category(character)[0] in "PZ"

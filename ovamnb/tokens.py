@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from . import checks
 from .text import Text
 
 SAMPLES = 32  # weights of each block that make a fingerprint
@@ -38,10 +39,21 @@ class Token:
     settings: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.word, str) or not self.word.strip():
+            raise ValueError(f"A token has a word for its name, not {checks.shown(self.word)}.")
+        for name, shape in (("class_", "(dim,)"), ("background", "(token, dim)")):
+            if (value := getattr(self, name)) is not None or name == "class_":
+                value = checks.tensor(f"A token's {name}", value, shape)
+                checks.finite(f"The {name} of the token '{self.word}'", value, "optimise it anew")
+                object.__setattr__(self, name, value if value.is_floating_point() else value.float())
         dim, background = tuple(self.class_.shape), self.background
-        if len(dim) != 1 or (background is not None and background.shape[1:] != dim):
+        if len(dim) != 1 or not dim[0] or (background is not None and background.shape[1:] != dim):
             raise ValueError(
                 f"A token's class vector has the shape (dim,), not {dim}, and its background (token, dim)."
+            )
+        if background is not None and not len(background):
+            raise ValueError(
+                "A token's background (token, dim) begins with a start token: give one, or None."
             )
 
     @property
@@ -83,7 +95,7 @@ class Token:
         return f" ({self.model})" if self.model else ""
 
     def save(self, path: str | Path) -> None:
-        """Write the token to one safetensors file."""
+        """Write the token to one safetensors file; raises as `save_tokens` does."""
         from .storage import save_tokens
 
         save_tokens([self], path)
@@ -93,6 +105,8 @@ class Token:
         """Read a token; of a file with several, the one called `word`. See `load_tokens`."""
         from .storage import load_tokens
 
+        if word is not None:
+            checks.instance("word", word, str, "a token's name")
         tokens = load_tokens(path)
         if word is None and len(tokens) == 1:
             return next(iter(tokens.values()))
@@ -114,6 +128,9 @@ def average(tokens: Sequence[Token]) -> Token:
     What each learned of its one image differs and shrinks in the mean; what they share stays. The mean is
     taken after all are moved to the first one's background. Raises ValueError for tokens of several models.
     """
+    tokens = checks.entries("tokens", tokens, "tokens")
+    for token in tokens:
+        checks.instance("Each of the tokens", token, Token, "a Token")
     if not tokens:
         raise ValueError("There is no token to average: give at least one.")
     first = tokens[0]

@@ -5,15 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
-from .choose import Block, Blocks, Grid, as_steps, on_grid, select, show_grid, show_steps
+from . import checks
+from .choose import (
+    Block,
+    Blocks,
+    Grid,
+    as_blocks,
+    as_resolution,
+    as_steps,
+    on_grid,
+    select,
+    show_grid,
+    show_steps,
+)
 from .maps import AttentionMaps, block_map, combine, keys
 from .storage import read_trace, write_trace
 from .text import Text, TextEncoder, from_states
 from .tokens import Token, as_text
+from .unet import unet_of
 
-Asked = str | Sequence[str] | Tensor | Token | Sequence[Token]
+Asked = str | Sequence[str] | Tensor | np.ndarray | Token | Sequence[Token]
 """What maps can be asked for: see `Trace.maps`."""
 
 
@@ -65,8 +79,9 @@ class Trace:
         `softmax=False` sums the scores instead, which have no common scale.
 
         Raises ValueError for anything that was not recorded, naming what was, and for a text that
-        cannot be encoded.
+        cannot be encoded; TypeError for what is no text, no number of an image and no choice of blocks.
         """
+        checks.flag("softmax", softmax)
         values, text, count = self.block_maps(
             text, image=image, queries=queries, blocks=blocks, steps=steps, softmax=softmax
         )
@@ -105,6 +120,7 @@ class Trace:
         were.
         """
         self._require_data()
+        resolution = as_resolution(resolution)
         for grid, affinity in self.affinities.items():
             if on_grid(resolution, grid):
                 return affinity[self._image(image)]
@@ -119,7 +135,12 @@ class Trace:
 
         `text_encoder`: write the text side along, so that the loaded trace reads words by itself; None
         does so where it is small (the bundled model's), since Stable Diffusion's takes 250 MB and more.
+
+        Raises ValueError for an empty trace and for a name that is no regular file's; FileNotFoundError for a
+        folder that is not there, OSError where the disk is full: what was there before stays then.
         """
+        if text_encoder is not None:
+            checks.flag("text_encoder", text_encoder)
         self._require_data()
         write_trace(self, path, text_encoder)
 
@@ -132,6 +153,8 @@ class Trace:
         `pipe` lends its text encoder, for traces saved without one. Raises FileNotFoundError where there
         is no file, and ValueError for a file that is damaged or no trace.
         """
+        if pipe is not None:
+            unet_of(pipe)  # a pipeline, and not a word for one
         trace = cls()
         read_trace(trace, path)
         if pipe is not None:
@@ -184,11 +207,14 @@ class Trace:
             )
 
     def _half(self, queries: str | None) -> str:
-        half = queries or next((h for h in ("conditional", "unconditional") if h in self.queries), None)
-        if half not in self.queries:
+        half = queries
+        if queries is None:
+            half = next((h for h in ("conditional", "unconditional") if h in self.queries), None)
+        if not isinstance(half, str) or half not in self.queries:
             have = " and ".join(self.queries) or "none"
             raise ValueError(
-                f"Queries '{half}' were not recorded (recorded: {have}): see `ov.record(queries=…)`."
+                f"Queries {checks.shown(half)} were not recorded (recorded: {have}): see "
+                "`ov.record(queries=…)`."
             )
         return half
 
@@ -200,7 +226,10 @@ class Trace:
                     "No down or up block was recorded: choose others by `blocks=`, such as 'mid'."
                 )
             return names
-        return select(blocks, {name: block.grid for name, block in self.blocks.items()})
+        names = select(as_blocks(blocks), {name: block.grid for name, block in self.blocks.items()})
+        if not names:
+            raise ValueError("blocks=[] chooses no block: name at least one, or None for all but the mid's.")
+        return names
 
     def _rows(self, steps: int | Iterable[int] | None) -> slice | list[int]:
         wanted = as_steps(steps)
@@ -212,6 +241,7 @@ class Trace:
         return [self.steps.index(step) for step in wanted]
 
     def _image(self, image: int) -> int:
+        image = checks.whole("image", image, why="counts the images of a trace from 0")
         if not 0 <= image < self.images:
             raise ValueError(f"There is no image {image}: the trace has {self.images}, counted from 0.")
         return image
@@ -222,8 +252,8 @@ class Trace:
         tokens = [text] if isinstance(text, Token) else text
         if isinstance(tokens, list | tuple) and any(isinstance(entry, Token) for entry in tokens):
             return self._embed_tokens(tokens)
-        if isinstance(text, Tensor):
-            text = from_states(text)
+        if isinstance(text, Tensor | np.ndarray):
+            text = from_states(checks.tensor("text", text, "(token, dim)"))
         elif self._text_encoder is None:
             raise ValueError(
                 "This trace has no text encoder to read words with: load it as `Trace.load(path, pipe)`, or "

@@ -24,6 +24,19 @@ def unet_of(pipe) -> nn.Module:
     raise TypeError(f"ov.record takes a diffusers pipeline with a UNet, not {type(pipe).__name__}.")
 
 
+def require_parts(pipe) -> nn.Module:
+    """A pipeline's UNet, where it also has what it takes to see an image and read a text; ValueError, naming
+    what is missing, and as `unet_of`."""
+    unet = unet_of(pipe)
+    parts = {"a VAE": ("vae",), "a text encoder": ("text_encoder", "text_encoder_2")}
+    for what, names in parts.items():
+        if all(getattr(pipe, name, None) is None for name in names):
+            raise ValueError(
+                f"This {type(pipe).__name__} has no {what.split(' ', 1)[1]}: load it with {what}."
+            )
+    return unet
+
+
 def transformers(unet: nn.Module) -> dict[nn.Module, list[str]]:
     """Each Transformer2DModel, which knows the grid, with the names of the attentions inside."""
     from diffusers import Transformer2DModel

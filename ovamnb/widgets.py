@@ -11,11 +11,13 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from . import checks
 from .images import as_rgb
 from .plot import contact_sheet, new_figure, show, show_labels, to_array, to_pixels
-from .refine import grid_like
+from .refine import as_affinity, grid_like
 from .segmentation import segment
 from .trace import Trace
+from .unet import require_parts
 
 LITTLE = {"a", "an", "the", "of", "on", "in", "at", "by", "and", "with", "photograph", "picture"}
 
@@ -28,6 +30,8 @@ def draw_answer(trace: Trace, image, text: str) -> Figure:
     A pure function of a recording: no image is generated again. Raises ValueError for a text that cannot
     be read, as `Trace.maps` does.
     """
+    checks.instance("trace", trace, Trace, "a recording (see `ov.record`)")
+    checks.instance("text", text, str, "a text")
     maps = trace.maps(text).share
     telling = [word for word in maps.words if word.lower() not in LITTLE] or list(maps.words)
     return contact_sheet(image, {word: maps[word] for word in telling}, label="share of attention", columns=5)
@@ -42,6 +46,7 @@ def ask_box(trace: Trace, image, text: str = "a photograph of a kitten"):
     """
     import ipywidgets
 
+    checks.instance("text", text, str, "a text")
     box = ipywidgets.Text(value=text, description="ask for", continuous_update=False)
     # At its own size: a box stretches its children over the whole width.
     picture = ipywidgets.Image(format="png", layout={"align_self": "flex-start", "max_width": "100%"})
@@ -65,9 +70,13 @@ def draw_rows(affinity: Tensor, image, places: Sequence[tuple[int, int]]) -> Fig
 
     `affinity` (h·w, h·w), whose grid has the image's proportions. Each panel has a scale of its own, since
     only the pattern tells something: rows sum to 1. A ring marks the pixel.
+
+    Raises ValueError for an affinity of another image and for a place outside its grid.
     """
     pixels = to_pixels(image)
+    affinity = as_affinity(affinity)
     h, w = grid_like(pixels.shape[:2], len(affinity))
+    places = [_place(place, h, w) for place in checks.entries("places", places, "pixels (y, x)")]
     figure = new_figure(2.0 * (len(places) + 1), 2.0 * min(pixels.shape[0] / pixels.shape[1], 2) + 0.4)
     axes = figure.subplots(1, len(places) + 1, squeeze=False)[0]
     show(pixels, ax=axes[0], title="image")
@@ -80,6 +89,13 @@ def draw_rows(affinity: Tensor, image, places: Sequence[tuple[int, int]]) -> Fig
     return figure
 
 
+def _place(place, h: int, w: int) -> tuple[int, int]:
+    pair = checks.entries("Each of the places", place, "two numbers (y, x)")
+    if len(pair) != 2:
+        raise ValueError(f"A place is (y, x), two whole numbers, not {checks.shown(place)}.")
+    return checks.whole("y", pair[0], 0, h - 1), checks.whole("x", pair[1], 0, w - 1)
+
+
 def row_explorer(affinity: Tensor, image):
     """Two sliders over a recording: choose a pixel, see what it attends to.
 
@@ -87,6 +103,7 @@ def row_explorer(affinity: Tensor, image):
     """
     import ipywidgets
 
+    affinity = as_affinity(affinity)
     h, w = grid_like(to_pixels(image).shape[:2], len(affinity))
     y = ipywidgets.IntSlider(value=h // 2, max=h - 1, description="row", continuous_update=False)
     x = ipywidgets.IntSlider(value=w // 2, max=w - 1, description="column", continuous_update=False)
@@ -106,6 +123,7 @@ def draw_segmentation(pipe, image, names: str) -> Figure:
 
     Raises ValueError for an image or a class that cannot be used, as `segment` does.
     """
+    checks.instance("names", names, str, "class names in one text, with commas")
     result = segment(pipe, image, [name.strip() for name in names.split(",") if name.strip()])
     return show_labels(image, result.labels, result.classes)
 
@@ -119,6 +137,8 @@ def segment_box(pipe, names: str = "cat, car"):
     """
     import ipywidgets
 
+    require_parts(pipe)
+    checks.instance("names", names, str, "class names in one text, with commas")
     upload = ipywidgets.FileUpload(accept="image/*", description="image")
     line = ipywidgets.Text(value=names, description="classes", continuous_update=False)
     picture = ipywidgets.Image(format="png", layout={"align_self": "flex-start", "max_width": "100%"})
@@ -128,16 +148,26 @@ def segment_box(pipe, names: str = "cat, car"):
         if not upload.value:
             return
         try:
-            image = Image.open(io.BytesIO(latest_file(upload.value)))
-            image = as_rgb(ImageOps.exif_transpose(image))  # telephones say in the file which way is up
+            image = read_image(latest_file(upload.value))
             image.thumbnail((LARGEST, LARGEST))
             picture.value, message.value = as_png(draw_segmentation(pipe, image, line.value)), ""
-        except (ValueError, OSError) as error:
-            message.value = f"<b>{html.escape(str(error))}</b>"
+        except (ValueError, KeyError) as error:
+            said = error.args[0] if isinstance(error, KeyError) else error  # which would be in quotes
+            message.value = f"<b>{html.escape(str(said))}</b>"
 
     upload.observe(answer, "value")
     line.observe(answer, "value")
     return ipywidgets.VBox([upload, line, message, picture])
+
+
+def read_image(content: bytes) -> Image.Image:
+    """The image in a file, the right way up; ValueError for a file that is damaged, too large or no image."""
+    try:
+        image = Image.open(io.BytesIO(content))
+        image = ImageOps.exif_transpose(image)  # telephones say in the file which way is up
+    except Exception as error:  # Pillow's decoders raise errors of many classes
+        raise ValueError(f"This file is damaged or no image ({error}): choose another.") from None
+    return as_rgb(image)
 
 
 def latest_file(value) -> bytes:

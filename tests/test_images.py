@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import hooks_of, sd_pipeline, xl_pipeline
+from conftest import hooks_of, sd_pipeline, word_tokenizer, xl_pipeline
 from PIL import Image
 
 import ovamnb as ov
@@ -89,6 +89,10 @@ class TestWhatIsAnImage:
             (np.full((16, 16, 3), 200.0), "floats 0 to 1"),
             (np.zeros((16, 16, 5), np.uint8), "shape"),
             (torch.zeros(3, 16, 16), "PIL image or an array"),
+            (None, "An image array has the shape"),
+            ("cat.png", "An image array has the shape"),
+            ([[1, 2], [3]], "Give a PIL image or an array"),
+            (np.full((16, 16, 3), np.nan), "floats 0 to 1"),
         ],
     )
     def test_what_is_none_is_refused_with_the_remedy(self, wrong, remedy):
@@ -102,6 +106,60 @@ def test_timesteps_that_do_not_exist_are_refused(pipe, image):
             ov.record_image(pipe, image, timesteps=wrong)
     with pytest.raises(ValueError, match="draws of noise"):
         ov.record_image(pipe, image, samples=0)
+
+
+class TestRecordingRefuses:
+    @pytest.mark.parametrize(
+        ("options", "says"),
+        [
+            ({"size": (0, 0)}, "1 or more each way"),
+            ({"size": (4, 90)}, "shows nothing"),
+            ({"size": "32"}, r"a size \(h, w\) in pixels"),
+            ({"size": (16.5, 24)}, r"a size \(h, w\) in pixels"),
+            ({"size": (10**12, 8)}, "at most 67,108,864 pixels"),
+            ({"timesteps": 2.5}, "timesteps are noise levels: a whole number from 0 to 999"),
+            ({"timesteps": "100"}, "timesteps are noise levels"),
+            ({"timesteps": None}, "timesteps are noise levels"),
+            ({"samples": 1.5}, "samples counts draws of noise"),
+            ({"samples": 10**12}, "samples counts draws of noise"),
+            ({"seed": None}, "seed is a whole number"),
+            ({"seed": 2**64}, "at most 64 bits"),
+            ({"prompt": None}, "prompt is a list of texts"),
+            ({"prompt": []}, "no prompt in an empty list"),
+            ({"prompt": ["a cat", 3]}, "prompt is a text"),
+            ({"prompt": "a kiten on grass"}, "no word 'kiten': did you mean 'kitten'"),
+            ({"prompt": "a 🐱 on grass"}, "no word '🐱'"),
+        ],
+    )
+    def test_before_the_model_runs(self, image, options, says, monkeypatch):
+        pipe = sd_pipeline(word_tokenizer(), text_layers=0)
+        for part in (pipe.unet, pipe.vae.encoder, pipe.text_encoder):
+            monkeypatch.setattr(part, "forward", None)
+        with pytest.raises((ValueError, TypeError), match=says):
+            ov.record_image(pipe, image, **options)
+
+    def test_pipelines_that_lack_a_part(self, pipe, image):
+        with pytest.raises(TypeError, match="takes a diffusers pipeline"):
+            ov.record_image("bundled", image)
+        pipe.vae = None
+        for see in (ov.record_image, lambda pipe, image: ov.segment(pipe, image, ["cat"])):
+            with pytest.raises(ValueError, match="has no VAE"):
+                see(pipe, image)
+        pipe = sd_pipeline()
+        pipe.text_encoder = None
+        with pytest.raises(ValueError, match="has no text encoder"):
+            ov.record_image(pipe, image)
+
+    def test_a_long_prompt_is_cut_off_with_a_warning(self, pipe, image):
+        """It is what the pipeline does itself; the words that are lost are named."""
+        with pytest.warns(UserWarning, match=r"takes 20: 'dog .*' falls off, and the UNet does not read it"):
+            long = ov.record_image(pipe, image, "cat " * 18 + "dog " * 10)
+        short = ov.record_image(pipe, image, "cat " * 18)
+        assert torch.equal(long.maps("a cat").values, short.maps("a cat").values)
+
+    def test_no_prompt_is_no_words(self, image):
+        pipe = sd_pipeline(word_tokenizer(), text_layers=0)
+        assert ov.record_image(pipe, image, "").images == 1
 
 
 class TestEvidence:

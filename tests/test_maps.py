@@ -219,6 +219,17 @@ def test_maps_by_word_phrase_and_number(trace):
         maps[""]
 
 
+def test_tokens_that_are_not_there(trace):
+    maps = trace.maps("a cat")
+    assert torch.equal(maps[-1], maps.values[3]) and torch.equal(maps[[1, 2]], maps.values[1:3])
+    for wrong in (10, -5, [1, 10]):
+        with pytest.raises(IndexError, match=r"no token .*: this text has 4, counted from 0"):
+            maps[wrong]
+    for wrong in (None, 1.5, True, ..., object()):
+        with pytest.raises(TypeError, match="Ask for a word of the text or the number of a token"):
+            maps[wrong]
+
+
 def test_share_is_a_share(trace):
     maps = trace.maps("a cat on grass")
     assert maps.values.min() >= 0

@@ -41,6 +41,30 @@ def test_corners_by_hand():
         ov.polygon_mask((8, 10), [(20, 20), (30, 20), (30, 30)])
 
 
+@pytest.mark.parametrize("size", [[], (), (32,), "32", None, (3.5, 4.5)])
+def test_sizes_that_are_none(size):
+    with pytest.raises(TypeError, match=r"Give a size \(h, w\)"):
+        ov.polygon_mask(size, [(2, 1), (6, 1), (6, 5)])
+
+
+@pytest.mark.parametrize(
+    "corners",
+    [None, "abc", [1, 2, 3], [(1, 2, 3)] * 3, [(0, 0), (5, torch.nan), (5, 5)], [(0, 0), (1e30, 0)] * 2],
+)
+def test_corners_that_are_none(corners):
+    with pytest.raises((TypeError, ValueError), match=r"(?i)corner"):
+        ov.polygon_mask((8, 10), corners)
+
+
+def test_masks_that_are_none():
+    with pytest.raises(ValueError, match="The mask holds values that are not finite"):
+        as_mask(torch.tensor([[0.0, torch.nan]]))
+    for wrong in (None, "cat", object()):
+        with pytest.raises(TypeError, match="A mask is a tensor or an array of numbers"):
+            as_mask(wrong)
+    assert as_mask(torch.tensor([[0.0, 1.0]], requires_grad=True)).tolist() == [[False, True]]
+
+
 @pytest.mark.parametrize("values", [bool, np.uint8, np.float32, np.int64])
 def test_any_two_values(values):
     assert as_mask(square().numpy().astype(values)).equal(square())

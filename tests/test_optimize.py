@@ -1,5 +1,6 @@
 """Token optimisation: held against the authors' own steps, by its identity, and by what it must refuse."""
 
+import copy
 import math
 
 import numpy as np
@@ -252,6 +253,62 @@ class TestRefusals:
             ov.optimize_token(
                 trace, box(), init="cat", optimizer="sgd", learning_rate=1e38, evaluations=20, proximity=0.0
             )
+
+    @pytest.mark.parametrize("bad", ["queries", "overflow"])
+    def test_queries_that_are_not_finite(self, trace, bad):
+        broken = copy.copy(trace)
+        factor = torch.nan if bad == "queries" else 1e30
+        broken.queries = {
+            half: {name: query * factor for name, query in blocks.items()}
+            for half, blocks in trace.queries.items()
+        }
+        with pytest.raises(FloatingPointError, match=r"record with dtype=torch\.float32"):
+            ov.optimize_token(broken, box(), init=torch.randn(2, 16) * 1e20)
+
+    @pytest.mark.parametrize(
+        ("options", "says"),
+        [
+            ({"learning_rate": 0}, "learning_rate is a number above 0"),
+            ({"learning_rate": math.nan}, "learning_rate is a number above 0"),
+            ({"learning_rate": "1"}, "learning_rate is a number"),
+            ({"evaluations": 2.5}, "evaluations count from 1"),
+            ({"evaluations": 10**12}, "evaluations count from 1"),
+            ({"steps": 2.5}, "steps count from 1"),
+            ({"step_size": 0}, "step_size counts steps"),
+            ({"gamma": math.nan}, "gamma is a number above 0"),
+            ({"proximity": -1}, "proximity is a number, 0 or more"),
+            ({"loss": []}, "loss is one of"),
+            ({"rate": 1}, "no 'rate' to choose"),
+            ({"recipe": None}, "recipe is 'fast', 'paper' or a TokenRecipe"),
+            ({"patience": None}, "patience counts evaluations"),
+            ({"watch": 3}, "watch is a function"),
+            ({"word": 3}, "word is a name"),
+            ({"image": "0"}, "image counts the images"),
+            ({"image": 0.0}, "image counts the images"),
+            ({"blocks": []}, "chooses no block"),
+            ({"queries": 3}, "were not recorded"),
+            ({"held_out": 3}, "held_out is a pair"),
+            ({"held_out": ("trace", "mask")}, "held_out is a pair"),
+            ({"init": None}, "A text is a string"),
+            ({"init": torch.full((2, 16), math.nan)}, "init holds values that are not finite"),
+            ({"init": torch.zeros(2, 16)}, "the same, so that the map says nothing"),
+        ],
+    )
+    def test_arguments_of_a_wrong_kind(self, trace, options, says):
+        with pytest.raises((ValueError, TypeError), match=says):
+            ov.optimize_token(trace, box(), **{"init": "cat"} | options)
+
+    def test_what_is_no_trace_and_no_list(self, trace):
+        for traces in (None, "trace", [trace, None]):
+            with pytest.raises(TypeError, match=r"a list of traces, or one trace|is a Trace"):
+                ov.optimize_token(traces, box(), init="cat")
+        with pytest.raises(TypeError, match="masks is a list of masks"):
+            ov.optimize_token([trace], None, init="cat")
+
+    def test_numpy_states_are_a_beginning(self, trace):
+        states = torch.randn(2, 16, generator=torch.Generator().manual_seed(0))
+        tokens = [ov.optimize_token(trace, box(), init=i, evaluations=2) for i in (states, states.numpy())]
+        assert tokens[0].class_.equal(tokens[1].class_)
 
     def test_a_beginning_that_is_none(self, trace):
         with pytest.raises(ValueError, match="class last"):

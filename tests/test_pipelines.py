@@ -58,6 +58,49 @@ def test_dtype(folder):
     assert ov.load_pipeline(folder, device="cpu", dtype=torch.bfloat16).unet.dtype == torch.bfloat16
 
 
+def test_a_dtype_by_its_name(folder):
+    for name in ("bfloat16", "torch.bfloat16"):
+        assert ov.load_pipeline(folder, device="cpu", dtype=name).unet.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("wrong", ["x", "half precision", "int64", "Tensor", 3, "", torch.int32, float])
+def test_what_is_no_dtype_is_refused(wrong):
+    with pytest.raises(ValueError, match=r"dtype is a floating-point dtype, torch.float32.*'float16'"):
+        ov.load_pipeline(dtype=wrong)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("model_index.json", "{"),
+        ("model_index.json", "[]"),
+        ("model_index.json", "{}"),
+        ("unet/config.json", "{"),
+        ("unet/config.json", None),
+        ("unet/diffusion_pytorch_model.safetensors", "cat"),
+        ("unet/diffusion_pytorch_model.safetensors", None),
+        ("tokenizer/tokenizer.json", "{"),
+        ("text_encoder/config.json", "{}"),
+        ("scheduler/scheduler_config.json", None),
+    ],
+)
+def test_a_damaged_folder_is_told_in_a_sentence(folder, file, content):
+    (folder / file).unlink() if content is None else (folder / file).write_text(content)
+    with pytest.raises(
+        (ValueError, OSError), match=r"The folder '.*small' cannot be loaded, so save"
+    ) as error:
+        ov.load_pipeline(folder, device="cpu")
+    assert error.value.__suppress_context__ and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("wrong", [None, 3, ["sd15"]])
+def test_names_that_are_none(wrong):
+    with pytest.raises(TypeError, match="named by a string or a Path"):
+        ov.load_pipeline(wrong)
+    with pytest.raises(ValueError, match="Unknown pipeline"):
+        ov.load_pipeline("~nobody here/" + "x" * 5000)
+
+
 def test_the_libraries_speak_again_afterwards(folder):
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging

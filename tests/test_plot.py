@@ -113,3 +113,82 @@ def test_labels_have_a_colour_a_name_in_place_and_a_legend(image):
     assert [int((tint[..., 3] > 0).sum()) for tint in tints] == [16 * 6, 4 * 12]
     with pytest.raises(ValueError, match="16, 24"):
         ov.show_labels(image, labels.T, ["cat"])
+
+
+class TestRefusals:
+    HEAT, LABELS = torch.rand(4, 6), np.zeros((16, 24), int)
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            None,
+            "cat",
+            3,
+            object(),
+            [[1, 2], [3]],
+            np.zeros((0, 4, 3)),
+            np.array([["a"]]),
+            torch.ones(3, 4, 4) * 1j,
+        ],
+    )
+    def test_what_is_no_image(self, wrong):
+        for draw in (ov.show, lambda image: ov.show_labels(image, self.LABELS, ["cat"])):
+            with pytest.raises(ValueError, match=r"An image has the shape|An image holds"):
+                draw(wrong)
+
+    def test_images_on_another_scale(self, image):
+        for wrong in (image.astype(np.int64), image.astype(float), image / 255 * np.nan):
+            with pytest.raises(ValueError, match="An image holds uint8, or floats 0 to 1"):
+                ov.show(wrong)
+        assert np.array_equal(to_pixels(torch.from_numpy(image).permute(2, 0, 1)), image)
+        assert to_pixels(image / 255 * 1.1).max() == 1, "what overshoots by resizing"
+
+    @pytest.mark.parametrize(
+        "wrong", ["cat", object(), torch.rand(4), torch.zeros(0, 4), [[1.0], [1.0, 2.0]]]
+    )
+    def test_what_is_no_map(self, image, wrong):
+        with pytest.raises((ValueError, TypeError), match="heat map or mask"):
+            ov.show(image, wrong)
+
+    def test_maps_that_are_not_finite(self, image):
+        for value in (torch.nan, torch.inf):
+            with pytest.raises(ValueError, match="not finite"):
+                ov.show(image, self.HEAT * value)
+            with pytest.raises(ValueError, match="not finite"):
+                ov.contact_sheet(image, {"cat": self.HEAT * value})
+
+    @pytest.mark.parametrize(
+        ("classes", "labels"),
+        [("cat", 0), (None, 0), ([1, 2], 0), (["cat"], 0.5), (["cat"], "x")],
+    )
+    def test_labels_and_classes_that_are_none(self, image, classes, labels):
+        wrong = np.full((16, 24), labels)
+        with pytest.raises(TypeError, match=r"a list of names|is a name|whole numbers|of numbers"):
+            ov.show_labels(image, wrong, classes)
+
+    @pytest.mark.parametrize(
+        ("options", "says"),
+        [
+            ({"vmax": torch.nan}, "vmax is a number above 0"),
+            ({"vmax": -1.0}, "vmax is a number above 0"),
+            ({"vmax": "1"}, "vmax is a number"),
+            ({"columns": 0}, "columns count panels"),
+            ({"columns": 2.5}, "columns count panels"),
+            ({"cmap": "viridi"}, "cmap is the name"),
+            ({"cmap": 3}, "cmap is the name"),
+            ({"label": 3}, "label is a text"),
+            ({"heats": [1, 2]}, "heats is a mapping"),
+            ({"heats": {1: torch.rand(2, 2)}}, "is a text"),
+        ],
+    )
+    def test_choices_of_a_contact_sheet(self, image, options, says):
+        with pytest.raises((ValueError, TypeError), match=says):
+            ov.contact_sheet(image, **{"heats": {"cat": self.HEAT}} | options)
+
+    def test_axes_and_titles(self, image):
+        with pytest.raises(TypeError, match="ax is the Axes to draw on"):
+            ov.show(image, ax=new_figure(2, 2))
+        with pytest.raises(TypeError, match="title is a text"):
+            ov.show(image, title=3)
+        with pytest.raises(ValueError, match="alpha is a number from 0 to 1"):
+            ov.overlay(new_figure(2, 2).subplots(), image, self.HEAT, alpha=2)

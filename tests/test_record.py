@@ -408,6 +408,82 @@ def test_two_generations_need_two_recordings(pipe):
             generate(pipe, **options)
 
 
+@pytest.mark.parametrize("first", [1, 25])
+def test_a_second_generation_is_known_by_its_call_not_by_its_timestep(pipe, first):
+    """Generations of one step begin at the timestep at which the one before ended; so does one after another
+    that broke off."""
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(ValueError, match="A second generation began"), ov.record(pipe):
+        if first == 1:
+            generate(pipe, steps=1)
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                generate(pipe, steps=first, callback_on_step_end=stop)
+        generate(pipe, steps=1)
+    assert hooks_of(pipe.unet) == 0
+
+
+def test_views_of_a_panorama_are_not_summed_as_one_picture(pipe):
+    with quiet():
+        from diffusers import StableDiffusionPanoramaPipeline
+
+        panorama = StableDiffusionPanoramaPipeline(**pipe.components, requires_safety_checker=False)
+    panorama.set_progress_bar_config(disable=True)
+    options = {"height": 16, "num_inference_steps": 3, "output_type": "latent"}
+    with pytest.raises(
+        ValueError, match=r"PanoramaPipeline runs its UNet at timestep 667 after 667, as pano"
+    ):
+        with ov.record(panorama):
+            panorama("a cat", width=1024, **options)
+    with ov.record(panorama) as trace:
+        panorama("a cat", width=16, **options)  # in a single view
+    assert len(trace.steps) == 3
+
+
+@pytest.mark.parametrize("name", ["HeunDiscreteScheduler", "PNDMScheduler"])
+def test_schedulers_that_repeat_a_timestep(pipe, name):
+    import diffusers
+
+    pipe.scheduler = getattr(diffusers, name).from_config(pipe.scheduler.config)
+    with ov.record(pipe) as trace:
+        generate(pipe, steps=5)
+    assert len(trace.timesteps) > len(set(trace.timesteps))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"queries": None}, "queries is one of"),
+        ({"queries": []}, "queries is one of"),
+        ({"self_attention": "32"}, "Give a resolution"),
+        ({"self_attention": ("32",)}, "Give a resolution"),
+        ({"self_attention": None}, "Give a resolution"),
+        ({"self_attention": 32.5}, "Give a resolution"),
+        ({"steps": "all"}, "Steps are numbers"),
+        ({"blocks": 1.5}, "blocks is a part of a name"),
+        ({"blocks": ""}, "blocks is a part of a name"),
+        ({"device": 3.5}, "Unknown device"),
+        ({"dtype": "half precision"}, "dtype is a floating-point dtype"),
+        ({"dtype": torch.int64}, "dtype is a floating-point dtype"),
+        ({"dtype": torch.float8_e4m3fn}, "dtype is a floating-point dtype"),
+        ({"guidance": "yes"}, "guidance is True or False"),
+    ],
+)
+def test_requests_of_a_wrong_kind_are_refused_before_the_first_pass(pipe, options, says):
+    with pytest.raises((ValueError, TypeError), match=says), ov.record(pipe, **options):
+        raise AssertionError("it went on")
+    assert hooks_of(pipe.unet) == 0
+
+
+def test_a_dtype_by_its_name(pipe):
+    with ov.record(pipe, dtype="bfloat16") as trace:
+        generate(pipe, steps=1)
+    assert trace.queries["conditional"][UP].dtype == torch.bfloat16
+
+
 def test_attention_that_is_skipped_is_noticed(pipe):
     attn = pipe.unet.get_submodule(UP)
     passes = []

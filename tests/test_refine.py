@@ -151,3 +151,98 @@ class TestDenseCrf:
 def test_each_map_is_scaled_by_itself():
     two = torch.tensor([[[2.0, 4.0, 3.0]], [[7.0, 7.0, 7.0]]])
     assert minmax(two).tolist() == [[[0, 1, 0.5]], [[0, 0, 0]]]
+
+
+class TestWhatCannotBeRefined:
+    def test_an_affinity_whose_rows_do_not_sum_to_one(self):
+        for wrong in (2 * affinity(12), affinity(12).T, affinity(12).log(), torch.full((12, 12), torch.nan)):
+            for refine in (ov.complete, ov.weigh):
+                with pytest.raises(ValueError, match="rows sum to 1, but one of these is off by"):
+                    refine(torch.rand(3, 4), wrong)
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_half_precision_is_near_enough(self, dtype):
+        """The rows of a grid of 64×64, nearly all of whose entries are below what float16 holds exactly."""
+        heat, attends = torch.rand(64, 64), affinity(64 * 64)
+        assert ov.complete(heat, attends.to(dtype)).dtype == dtype
+        assert ov.weigh(heat, attends.to(dtype)).isfinite().all()
+
+    def test_heat_that_is_not_finite(self):
+        for value in (torch.nan, torch.inf):
+            heat = torch.rand(3, 4)
+            heat[1, 2] = value
+            for refine in (
+                lambda heat: ov.complete(heat, affinity(12)),
+                lambda heat: ov.weigh(heat, affinity(12)),
+                lambda heat: ov.resize(heat, (5, 5)),
+                ov.binarize,
+            ):
+                with pytest.raises(ValueError, match="The heat map holds values that are not finite"):
+                    refine(heat)
+
+    def test_numpy_is_taken_for_what_it_is(self):
+        heat, attends = torch.rand(3, 4), affinity(12)
+        assert ov.complete(heat.numpy(), attends.numpy()).equal(ov.complete(heat, attends))
+        assert ov.weigh(heat.numpy()[::-1, ::-1], attends.numpy()).equal(ov.weigh(heat.flip(0, 1), attends))
+        assert ov.complete(heat, torch.eye(12, dtype=torch.int64)).allclose(heat)
+        for wrong in ("cat", None, object(), [[1.0], [1.0, 2.0]], torch.rand(3, 4) * 1j, []):
+            with pytest.raises((TypeError, ValueError), match=r"heat map is a tensor|has the shape \(h, w\)"):
+                ov.complete(wrong, attends)
+
+    @pytest.mark.parametrize("power", [1e30, 10**12, 2.5, None, "2", True])
+    def test_a_power_that_never_ends(self, power):
+        with pytest.raises(
+            (TypeError, ValueError), match="power counts completions: a whole number from 1 to"
+        ):
+            ov.complete(torch.rand(3, 4), affinity(12), power=power)
+
+    def test_sizes_that_are_none(self):
+        for wrong in ("32", (3.7, 4.2), (torch.nan, 4), None, (4,), b"32"):
+            with pytest.raises(TypeError, match="an image or a size"):
+                ov.resize(torch.rand(3, 4), wrong)
+        for wrong in ((10**12, 10**12), (1e30, 2)):
+            with pytest.raises(ValueError, match="at most 268,435,456 pixels"):
+                ov.resize(torch.rand(3, 4), wrong)
+        assert ov.resize(torch.rand(3, 4), (6.0, np.int64(8))).shape == (6, 8)
+
+    def test_channels_where_they_do_not_belong(self):
+        for wrong in (torch.rand(16, 24, 3), np.zeros((3, 16, 24)), np.zeros((2, 16, 24, 3))):
+            with pytest.raises(ValueError, match=r"or give the size \(|move its channels"):
+                ov.resize(torch.rand(3, 4), wrong)
+        for right in (torch.rand(1, 3, 16, 24), torch.rand(5, 16, 24), np.zeros((16, 24, 4))):
+            assert ov.resize(torch.rand(3, 4), right).shape == (16, 24)
+
+
+class TestDenseCrfRefuses:
+    PROBABILITIES, IMAGE = torch.full((2, 16, 24), 0.5), np.zeros((16, 24, 3), np.uint8)
+
+    @pytest.fixture(autouse=True)
+    def _is_installed(self):
+        pytest.importorskip("pydensecrf", reason="pydensecrf2 is not installed")
+
+    @pytest.mark.parametrize("name", ["reach", "contrast", "nearness"])
+    @pytest.mark.parametrize("value", [0, 0.0, -3.0, torch.nan, torch.inf, 1e-6, 1e30, "3", True])
+    def test_lengths_that_would_end_the_interpreter(self, name, value):
+        with pytest.raises((ValueError, TypeError), match=f"{name} counts .*: a number from 0.1 to"):
+            ov.dense_crf(self.PROBABILITIES, self.IMAGE, **{name: value})
+
+    @pytest.mark.parametrize(
+        ("options", "says"),
+        [
+            ({"appearance": -1.0}, "appearance is a number from 0 to"),
+            ({"smoothness": torch.nan}, "smoothness is a number from 0 to"),
+            ({"iterations": 10**12}, "iterations is a whole number from 0 to 1000"),
+            ({"iterations": 2.5}, "iterations is a whole number"),
+        ],
+    )
+    def test_weights_and_iterations(self, options, says):
+        with pytest.raises((ValueError, TypeError), match=says):
+            ov.dense_crf(self.PROBABILITIES, self.IMAGE, **options)
+
+    def test_probabilities_that_are_none(self):
+        with pytest.raises(ValueError, match="probabilities holds values that are not finite"):
+            ov.dense_crf(self.PROBABILITIES * torch.nan, self.IMAGE)
+        with pytest.raises(ValueError, match="Probabilities are 0 or more"):
+            ov.dense_crf(self.PROBABILITIES - 1, self.IMAGE)
+        found = ov.dense_crf(self.PROBABILITIES.numpy(), self.IMAGE)
+        assert found.equal(ov.dense_crf(self.PROBABILITIES, self.IMAGE))

@@ -132,6 +132,9 @@ class TestRefusals:
             (["cat", ""], "no empty ones"),
             (["cat", "dog", "cat"], "twice.*cat"),
             ("cat", "a list of words"),
+            (["cat", "CAT"], "twice.*cat, CAT"),
+            (["red cat", "dog", "red  Cat"], "twice"),
+            (["cat", 3], "no empty ones"),
         ],
     )
     def test_of_class_lists(self, pipe, image, classes, remedy):
@@ -149,6 +152,75 @@ class TestRefusals:
         monkeypatch.setattr(pipe.unet, "forward", None)
         with pytest.raises(ImportError, match="compiler"):
             ov.segment(pipe, image, ["cat"], crf=True)
+
+    @pytest.mark.parametrize("classes", [None, 3, object()])
+    def test_of_what_is_no_list(self, pipe, image, classes):
+        with pytest.raises(TypeError, match="classes is a list of words"):
+            ov.segment(pipe, image, classes)
+
+    def test_of_emoji_and_symbols(self, image):
+        for name in ("😀", "♥"):
+            with pytest.raises(ValueError, match=f"no word '{name}'"):
+                ov.segment(sd_pipeline(word_tokenizer()), image, ["cat", name])
+
+    @pytest.mark.parametrize(
+        ("options", "says"),
+        [
+            ({"batch": None}, "batch counts classes"),
+            ({"batch": 0}, "batch counts classes"),
+            ({"batch": 2.5}, "batch counts classes"),
+            ({"seed": None}, "seed is a whole number"),
+            ({"crf": "no"}, "crf is True or False"),
+            ({"keep": "all"}, "keep is a function"),
+            ({"keep": lambda image, classes: None}, "What `keep` gives is a list of classes"),
+            ({"caption": None}, "caption is a text or a function"),
+            ({"recipe": "paper"}, "recipe is a Recipe or None"),
+            ({"backgruond": 0.3}, "no 'backgruond' to choose: did you mean 'background'"),
+            ({"weights": {8: 1.0}}, r"None of this model's resolutions \(1, 2 times smaller"),
+            ({"blocks": "middle"}, "No block matches 'middle'"),
+            ({"timesteps": 1000}, "from 0 to 999"),
+        ],
+    )
+    def test_of_arguments_of_a_wrong_kind(self, pipe, image, options, says):
+        with pytest.raises((ValueError, TypeError), match=says):
+            ov.segment(pipe, image, ["cat"], **options)
+
+    @pytest.mark.parametrize(
+        ("options", "says"),
+        [
+            ({"background": 40}, "background is a score: a number from 0 to 1"),
+            ({"background": float("nan")}, "background is a score"),
+            ({"background": "0.4"}, "background is a score"),
+            ({"crf_background": -0.1}, "crf_background is a score"),
+            ({"crf_sharpness": 0}, "crf_sharpness is a number above 0"),
+            ({"crf_sharpness": None}, "crf_sharpness is a number"),
+            ({"weights": None}, "weights is a mapping"),
+            ({"weights": {}}, "weights adds up to nothing"),
+            ({"weights": {1: 0.0}}, "weights adds up to nothing"),
+            ({"weights": {1: -1.0}}, "weight of resolution 1 is a number from 0"),
+            ({"weights": {1: float("nan")}}, "weight of resolution 1"),
+            ({"weights": {"fine": 1.0}}, "A resolution of the weights"),
+            ({"weights": {1: 0.5, "1": 0.5}}, "names the resolution 1 twice"),
+            ({"timesteps": ()}, "no timestep in an empty list"),
+            ({"timesteps": "100"}, "timesteps count noise levels"),
+            ({"timesteps": (1.5,)}, "timesteps count noise levels"),
+            ({"samples": 0}, "samples counts draws"),
+            ({"emphasis": float("inf")}, "emphasis is a number from 0 to 1000"),
+            ({"power": 10**12}, "power counts completions"),
+            ({"power": 1e30}, "power counts completions"),
+            ({"together": "yes"}, "together is True or False"),
+            ({"template": "a photograph"}, "template is a text with one {}"),
+            ({"template": "{} and {}"}, "template is a text with one {}"),
+            ({"template": "{name}"}, "template is a text with one {}"),
+            ({"template": "{"}, "template is a text with one {}"),
+            ({"template": None}, "template is a text"),
+            ({"blocks": 1.5}, "blocks is a part of a name"),
+        ],
+    )
+    def test_of_a_recipe_out_of_range(self, pipe, image, options, says):
+        for make in (Recipe, lambda **options: ov.segment(pipe, image, ["cat"], **options)):
+            with pytest.raises((ValueError, TypeError), match=says):
+                make(**options)
 
     def test_of_an_image(self, pipe):
         with pytest.raises(ValueError, match="at least 8×8"):
@@ -185,6 +257,24 @@ def test_a_recipe_lies_beside_its_model(pipe, image, tmp_path):
     tuned = Recipe(timesteps=(300, 500), weights={1: 1.0, 2: 0.0}, background=0.7, together=True)
     tuned.save(tmp_path)
     assert Recipe.of(ov.load_pipeline(tmp_path)) == tuned
+
+
+def test_weights_may_come_from_json(pipe, image):
+    words, numbers = ({key: 1.0} for key in ("1", 1))
+    assert Recipe(weights=words) == Recipe(weights=numbers)
+    assert Recipe(timesteps=[100]) == Recipe(timesteps=100) == Recipe()
+    scores = [ov.segment(pipe, image, ["cat"], weights=weights).scores for weights in (words, numbers)]
+    assert torch.equal(*scores)
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"backgruond": 1}', '{"background": 40}', '{"weights": [1]}']
+)
+def test_a_damaged_recipe_is_told(pipe, image, tmp_path, content):
+    pipe.save_pretrained(tmp_path)
+    (tmp_path / "segment.json").write_text(content)
+    with pytest.raises(ValueError, match=r"segment.json' is no recipe for segmentation"):
+        ov.segment(ov.load_pipeline(tmp_path), image, ["cat"])
 
 
 class TestByHand:

@@ -77,6 +77,27 @@ def test_an_unknown_word_is_refused_with_its_neighbours(words):
     assert words[1].encode("a cat.").tokens[1:-1] == ("a", "cat", ".")  # punctuation is no word
 
 
+@pytest.mark.parametrize(
+    "text", ["a 🐱 on grass", "🐱", "a cat❤", "a ★ and a cat", "a cat ➜ grass", "cat 🐱!"]
+)
+def test_an_emoji_or_a_symbol_is_a_word(words, text):
+    """All of them would be one and the same unknown token."""
+    with pytest.raises(ValueError, match=r"no word '[^a-z]+': use another word"):
+        words[1].encode(text)
+    with pytest.raises(ValueError, match=r"no word '[^a-z]+': use another word"):
+        words[1].encode(text.split())
+
+
+def test_punctuation_is_asked_for_only_where_it_is_known(words, clip):
+    assert words[1].encode("a cat — “red” grass…").words == ("a", "cat", "red", "grass")
+    for text in ("—", "…", "“ ”"):
+        with pytest.raises(ValueError, match="empty: give at least one word"):
+            words[1].encode(text)
+    with pytest.raises(ValueError, match="no word ','"):
+        words[1].encode(["cat", ","])
+    assert clip[1].encode(["cat", ","]).words == ("cat", ",")
+
+
 def test_clip_knows_any_word(clip):
     assert clip_tokenizer().unk_token_id == clip_tokenizer().eos_token_id
     assert clip[1].encode("xyzzy").find("xyzzy")
@@ -120,6 +141,14 @@ def test_the_text_side_survives_being_packed(make):
     assert torch.equal(before.states, after.states)
     assert (before.tokens, before.spans) == (after.tokens, after.spans)
     assert again.nbytes == encoder.nbytes > 0
+
+
+def test_files_that_are_none_are_told(clip):
+    files = clip[1].pack()
+    weights = next(name for name in files if name.endswith(".safetensors"))
+    for wrong in (files | {weights: files[weights][:100]}, {n: f for n, f in files.items() if n != weights}):
+        with pytest.raises(ValueError, match="text side of this trace is damaged"):
+            TextEncoder.unpack(wrong)
 
 
 def test_files_outside_the_folder_are_refused():

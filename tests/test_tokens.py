@@ -68,6 +68,47 @@ class TestFiles:
                 ov.load_tokens(tmp_path / name)
         assert not (tmp_path / "boom").exists()
 
+    def test_two_tokens_of_one_word_are_not_one_file(self, token, tmp_path):
+        other = ov.Token("cat", token.class_ + 1, token.background)
+        with pytest.raises(ValueError, match=r"have the same word \(cat\)"):
+            ov.save_tokens([token, other], tmp_path / "bank.safetensors")
+        assert not list(tmp_path.iterdir())
+
+    def test_tokens_of_two_models_are_not_one_file(self, token, tmp_path):
+        changed = {name: values + 1 for name, values in token.fingerprint.items()}
+        for other in (
+            ov.Token("dog", token.class_, fingerprint=changed),
+            ov.Token("dog", torch.ones(17)),
+        ):
+            with pytest.raises(ValueError, match="'cat' and 'dog' are of different models"):
+                ov.save_tokens([token, other], tmp_path / "bank.safetensors")
+
+    def test_what_is_no_list_of_tokens(self, token, tmp_path):
+        for wrong in (None, "cat", [token, "dog"]):
+            with pytest.raises(TypeError, match=r"a list of tokens|is a Token"):
+                ov.save_tokens(wrong, tmp_path / "bank.safetensors")
+            with pytest.raises(TypeError, match=r"a list of tokens|is a Token"):
+                average(wrong)
+        with pytest.raises(ValueError, match="no token to save"):
+            ov.save_tokens([], tmp_path / "bank.safetensors")
+        with pytest.raises(TypeError, match="word is a token's name"):
+            ov.Token.load(tmp_path / "bank.safetensors", 3)
+
+    @pytest.mark.parametrize(
+        "array", [np.zeros(0), np.zeros(()), np.array(["cat"]), np.full(16, np.nan), np.zeros((2, 0))]
+    )
+    def test_arrays_that_hold_no_token(self, tmp_path, array):
+        np.save(tmp_path / "cat.npy", array)
+        with pytest.raises((ValueError, TypeError), match=r"a vector|of numbers|not finite|has the shape"):
+            ov.load_tokens(tmp_path / "cat.npy")
+
+    def test_empty_files(self, tmp_path):
+        (tmp_path / "cat.npy").touch()
+        save_file({}, tmp_path / "cat.safetensors")
+        for name in ("cat.npy", "cat.safetensors"):
+            with pytest.raises(ValueError, match="is damaged"):
+                ov.load_tokens(tmp_path / name)
+
     def test_no_file_and_a_damaged_one(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="no file of tokens"):
             ov.load_tokens(tmp_path / "none.safetensors")
@@ -179,3 +220,29 @@ class TestAsking:
         assert learned.classes == ("cat",) and not learned.scores.allclose(by_word.scores)
         with pytest.raises(ValueError, match="another model"):
             ov.segment(pipe, image, [ov.Token("cat", torch.zeros(5))])
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"word": ""}, "has a word for its name"),
+        ({"word": None}, "has a word for its name"),
+        ({"class_": None}, "A token's class_ is a tensor or an array"),
+        ({"class_": "cat"}, "A token's class_ is a tensor or an array"),
+        ({"class_": torch.ones(2, 16)}, r"has the shape \(dim,\)"),
+        ({"class_": torch.ones(0)}, r"has the shape \(dim,\)"),
+        ({"class_": torch.full((16,), torch.nan)}, "not finite"),
+        ({"background": torch.ones(16)}, r"its background \(token, dim\)"),
+        ({"background": torch.ones(0, 16)}, "begins with a start token"),
+        ({"background": torch.full((1, 16), torch.inf)}, "not finite"),
+    ],
+)
+def test_what_is_no_token(fields, says):
+    with pytest.raises((ValueError, TypeError), match=says):
+        ov.Token(**{"word": "cat", "class_": torch.ones(16)} | fields)
+
+
+def test_a_token_of_numpy_arrays(trace):
+    vector = np.linspace(-1, 1, 16)
+    token = ov.Token("cat", vector, np.zeros((1, 16)))
+    assert token.class_.tolist() == vector.tolist() and token.start.shape == (16,)

@@ -2,12 +2,25 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from conftest import generate, sd_pipeline, xl_pipeline
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import ovamnb as ov
+
+UP = "up_blocks.1.attentions.0.transformer_blocks.0.attn2"
+
+
+def rewrite(trace, path, *, header=None, tensors=lambda all_: all_):
+    """Save the trace with another header, or with other tensors."""
+    trace.save(path)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    said = json.loads(metadata["trace"]) | (header or {})
+    save_file(tensors(load_file(path)), path, metadata | {"trace": json.dumps(said)})
 
 
 def test_maps_add_up(trace):
@@ -161,6 +174,106 @@ def test_files_that_are_no_traces(trace, tmp_path):
         save_file({"weight": torch.zeros(2)}, path, metadata={"format": "ovamnb trace 1", "trace": header})
         with pytest.raises(ValueError, match="is damaged or no trace"):
             ov.Trace.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"steps": [0, 1]}, "fit, in the steps"),
+        ({"steps": [0, 2, 1]}, "fit, in the steps"),
+        ({"steps": [], "timesteps": []}, "fit, in the steps"),
+        ({"steps": 3}, "damaged"),
+        ({"timesteps": [1.0, 2.0, None]}, "a timestep is a number"),
+        ({"images": 2}, "fit, in conditional"),
+        ({"images": "1"}, "images is a whole number"),
+        ({"image_size": [16, 24, 3]}, r"a size \(h, w\)"),
+        ({"model": 3}, "the model's name"),
+        ({"halves": ["conditional", "both"]}, "damaged"),
+        ({"halves": "conditional"}, "damaged"),
+        ({"affinities": [[12, 8], [4, 6]]}, "damaged"),
+        ({"blocks": None}, "damaged"),
+    ],
+)
+def test_a_header_that_does_not_fit_its_tensors(trace, tmp_path, change, says):
+    rewrite(trace, tmp_path / "trace.safetensors", header=change)
+    with pytest.raises(ValueError, match=rf"is damaged or no trace: .*{says}" if says != "damaged" else says):
+        ov.Trace.load(tmp_path / "trace.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        (f"queries/conditional/{UP}", lambda values: values[:2]),
+        (f"queries/conditional/{UP}", lambda values: values[:, :, :5]),
+        (f"queries/conditional/{UP}", lambda values: values.to(torch.int64)),
+        (f"key_weights/{UP}", lambda values: values[:5]),
+        ("self_attention/8x12", lambda values: values[:, :5]),
+    ],
+)
+def test_tensors_that_do_not_fit_their_header(trace, tmp_path, name, change):
+    rewrite(
+        trace, tmp_path / "trace.safetensors", tensors=lambda all_: all_ | {name: change(all_[name]).clone()}
+    )
+    with pytest.raises(ValueError, match="is damaged or no trace: its header and its tensors do not fit"):
+        ov.Trace.load(tmp_path / "trace.safetensors")
+
+
+def test_a_damaged_text_side_is_told_when_the_trace_is_loaded(trace, tmp_path):
+    path = tmp_path / "trace.safetensors"
+    trace.save(path)
+    names = [name for name in load_file(path) if name.startswith("text/")]
+    for name in names:
+        if name.endswith((".json", ".safetensors")):
+            rewrite(trace, path, tensors=lambda all_, name=name: all_ | {name: all_[name][:-9].clone()})
+            with pytest.raises(ValueError, match=rf"the file '{name[5:]}' of its text side cannot be read"):
+                ov.Trace.load(path)
+    rewrite(trace, path, tensors=lambda all_: all_ | {"text/other/a.py": all_[names[0]].clone()})
+    with pytest.raises(ValueError, match="its text side has the parts other"):
+        ov.Trace.load(path)
+    rewrite(trace, path, tensors=lambda all_: all_ | {names[0]: torch.zeros(2, 2)})
+    with pytest.raises(ValueError, match="its text side holds no file"):
+        ov.Trace.load(path)
+
+
+def test_a_text_side_that_is_whole_but_none_is_told_when_it_is_asked(trace, tmp_path):
+    path, config = tmp_path / "trace.safetensors", "text/text_encoder/config.json"
+    bare = torch.frombuffer(bytearray(b'{"architectures": ["Pipeline"]}'), dtype=torch.uint8)
+    rewrite(trace, path, tensors=lambda all_: all_ | {config: bare})
+    loaded = ov.Trace.load(path)
+    with pytest.raises(ValueError, match=r"text side of this trace is damaged .*`Trace.load\(path, pipe\)`"):
+        loaded.maps("a cat")
+    assert ov.Trace.load(path, sd_pipeline()).maps("a cat")["cat"].shape == (8, 12)
+
+
+def test_questions_of_a_wrong_kind(trace):
+    for image in ("0", None, 0.0, True):
+        with pytest.raises(TypeError, match="image counts the images of a trace from 0: a whole number"):
+            trace.maps("a cat", image=image)
+    for resolution in ("32", None, 12.5, (8, 12, 1)):
+        with pytest.raises(TypeError, match="Give a resolution: the longer side of a grid"):
+            trace.self_attention(resolution)
+    assert trace.self_attention(torch.tensor(12)).equal(trace.self_attention([8, 12]))
+    for blocks in (1.5, "", [""], [None], object(), True):
+        with pytest.raises(TypeError, match="blocks is a part of a name"):
+            trace.maps("a cat", blocks=blocks)
+    with pytest.raises(ValueError, match="chooses no block"):
+        trace.maps("a cat", blocks=[])
+    for queries in (3, "", []):
+        with pytest.raises(ValueError, match="were not recorded"):
+            trace.maps("a cat", queries=queries)
+    with pytest.raises(TypeError, match="softmax is True or False"):
+        trace.maps("a cat", softmax="no")
+    with pytest.raises(ValueError, match="Steps are numbers of UNet passes"):
+        trace.maps("a cat", steps=1.5)
+    with pytest.raises(TypeError, match="takes a diffusers pipeline"):
+        ov.Trace.load("trace.safetensors", "sd15")
+
+
+def test_numpy_embeddings_are_embeddings(trace):
+    states = trace.text_encoder.encode("a cat").states
+    assert torch.equal(trace.maps(states.numpy()).values, trace.maps("a cat").values)
+    with pytest.raises(TypeError, match="text is a tensor or an array of numbers"):
+        trace.maps(np.array(["a", "cat"]))
 
 
 def test_a_trace_does_not_keep_the_unet_alive():

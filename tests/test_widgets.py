@@ -3,13 +3,14 @@
 import io
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
-from conftest import generate, sd_pipeline, xl_pipeline
+from conftest import generate, sd_pipeline, word_tokenizer, xl_pipeline
 from PIL import Image
 
 import ovamnb as ov
 from ovamnb.anatomy import draw_unet
-from ovamnb.widgets import ask_box, draw_answer, draw_rows, latest_file, row_explorer, segment_box
+from ovamnb.widgets import ask_box, draw_answer, draw_rows, latest_file, read_image, row_explorer, segment_box
 
 
 @pytest.mark.parametrize("make", [sd_pipeline, xl_pipeline])
@@ -53,6 +54,42 @@ def test_the_box_answers_and_survives_what_it_cannot_read(trace, image):
     assert "empty" in message.value and bytes(picture.value) == second
     box.value = "a cat"
     assert message.value == "" and bytes(picture.value) == first
+
+
+def test_the_box_refuses_an_emoji_that_its_model_does_not_know(image):
+    pipe = sd_pipeline(word_tokenizer(), text_layers=0)
+    with ov.record(pipe) as trace:
+        generate(pipe, steps=1)
+    box, message, _ = ask_box(trace, image, "a cat").children
+    box.value = "a 🐱 on grass"
+    assert "no word" in message.value and "🐱" in message.value
+
+
+def test_widgets_of_a_wrong_kind_are_refused_before_they_are_shown(trace, image):
+    affinity = trace.self_attention(12)
+    for make, says in (
+        (lambda: ask_box(None, image, "a cat"), "trace is a recording"),
+        (lambda: ask_box(trace, image, None), "text is a text"),
+        (lambda: segment_box("bundled"), "a diffusers pipeline"),
+        (lambda: segment_box(sd_pipeline(), ["cat"]), "names is class names"),
+        (lambda: row_explorer("32", image), "An affinity is a tensor"),
+        (lambda: draw_rows(2 * affinity, image, [(0, 0)]), "rows sum to 1"),
+        (lambda: draw_rows(affinity, image, [(8, 0)]), "y is a whole number from 0 to 7"),
+        (lambda: draw_rows(affinity, image, [(0, 1.5)]), "x is a whole number from 0 to 11"),
+        (lambda: draw_rows(affinity, image, [3]), "a list of two numbers"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=says):
+            make()
+    assert panels(draw_rows(affinity.numpy(), image, [(1, 2)])) == ["image", "from (1, 2)"]
+
+
+def test_a_damaged_upload_is_told(image):
+    png = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(png, "PNG")
+    assert read_image(png.getvalue()).size == (64, 64)
+    for content in (b"", b"nonsense", png.getvalue()[:2000]):
+        with pytest.raises(ValueError, match=r"damaged"):
+            read_image(content)
 
 
 def test_the_box_shows_what_was_typed_as_text(trace, image):
