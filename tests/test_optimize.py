@@ -134,13 +134,13 @@ class TestOptimising:
         assert token.settings["evaluations"] == 2 and token.settings["images"] == 1
         assert set(token.fingerprint) == set(trace.key_weights)
 
-    @pytest.mark.parametrize("optimizer", ["lbfgs", "adam", "sgd"])
-    def test_every_optimiser(self, trace, optimizer):
-        rate = 1.0 if optimizer == "lbfgs" else 0.1
+    @pytest.mark.parametrize(("optimizer", "rate"), [("lbfgs", 1.0), ("adam", 0.1), ("sgd", 10.0)])
+    def test_every_optimiser(self, trace, optimizer, rate):
         token = ov.optimize_token(
             trace, box(), init="cat", optimizer=optimizer, learning_rate=rate, evaluations=10
         )
-        assert min(token.losses) < token.losses[0]
+        # Random weights leave little to learn: .002 with each of the three, of which rounding moves 1e-7.
+        assert min(token.losses) < token.losses[0] - 0.001
 
     def test_several_images_and_no_grad_outside(self, trace, others):
         with torch.no_grad():
