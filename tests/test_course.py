@@ -4,10 +4,9 @@ nbval cannot tell: a notebook re-run on wrong mathematics compares wrong numbers
 stored. So mistakes are planted in the package, and wrong answers are given to the exercises.
 """
 
-import sys
 from functools import cache
-from pathlib import Path
 
+import chapters
 import pytest
 import torch
 
@@ -17,10 +16,6 @@ from ovamnb.evaluation.counts import confusion, iou, mean_iou, overlap
 from ovamnb.refine import minmax
 from ovamnb.segmentation import labels_of
 from ovamnb.synthesize.masks import label_map
-
-sys.path.append(str(Path(__file__).resolve().parent.parent / "scripts"))
-
-import chapters
 
 
 def code_of(chapter: str) -> list[chapters.Cell]:

@@ -5,17 +5,13 @@ only, passes.
 """
 
 import re
-import sys
 from pathlib import Path
 
+import address
 import nbformat
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT / "scripts"))
-
-import address  # noqa: E402
-
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 COMPARED_AT_LEAST = 0.5  # of a notebook's cells that print something
 LARGEST = 2**20  # bytes
