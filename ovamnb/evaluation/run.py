@@ -10,9 +10,10 @@ depend on how many there are.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -25,19 +26,31 @@ from ..crf import load_crf
 from ..goal import evenly
 from ..images import finest_grid, prepare, record_image
 from ..pipelines import factor
+from ..recipe import Recipe
 from ..recorder import record
 from ..segmentation import Filter
 from ..tokens import Token
 from ..trace import Trace
 from .counts import confusion
-from .data import Data, Example
-from .rows import METHODS, Look, Method, labels_at, listed, mentions, needs_crf, parse
-from .store import model_settings, read_counts, write, write_settings
+from .data import Data, Example, require_names
+from .rows import METHODS, TOKEN, Look, Method, labels_at, listed, mentions, needs_crf, parse
+from .store import (
+    clear_partials,
+    differences,
+    model_settings,
+    parts_mark,
+    read_counts,
+    tokens_mark,
+    write,
+    write_settings,
+)
 
 THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(2, 20))
 TIMESTEPS = (50, 150, 300, 450)
 """Where a picture that the model did not draw is looked at."""
 KNOWN = ("classes", "filter", "nothing")
+LEFTOVER = 60.0
+"""Seconds after which a half-written file is nobody's: to write one takes milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +91,12 @@ class Evaluation:
             raise ValueError(
                 "To ask for what a filter finds, give one: keep=ovamnb.filters.ClipFilter.load()."
             )
-        chosen = evenly(len(data), self.limit)
-        write_settings(folder, self.settings(data, chosen))
-        state = PartialState()
+        require_names(data.names)
+        for place, settings in self.claims(data, folder).items():
+            write_settings(place, settings)
+        state, chosen = PartialState(), evenly(len(data), self.limit)
+        if state.is_main_process:
+            clear_partials(folder, older=LEFTOVER)
         mine = chosen[state.process_index :: state.num_processes]
         for index in tqdm(mine, desc=folder.name, disable=self.quiet or not state.is_main_process):
             path = folder / "examples" / f"{data.names[index]}.json"
@@ -89,18 +105,35 @@ class Evaluation:
             if missing:
                 write(path, self.count(data, index, missing, done))
 
+    def claims(self, data: Data, folder: Path) -> dict[Path, dict]:
+        """Folder → the settings that its results have to have: all rows' here, those of rows with tokens one
+        below, since such a row may join others later."""
+        wanted = {folder: self.settings(data, evenly(len(data), self.limit))}
+        if any(row.endswith(TOKEN) for row in self.rows):
+            wanted[folder / "tokens"] = {"tokens": tokens_mark(self.tokens[name] for name in data.classes)}
+        return wanted
+
+    def differences(self, data: Data, folder: Path) -> str:
+        """In words, for which other settings a folder holds results; "" where there are none."""
+        return "; ".join(filter(None, (differences(*claim) for claim in self.claims(data, folder).items())))
+
     def settings(self, data: Data, chosen: Sequence[int]) -> dict:
-        """All that a result depends on, the rows apart."""
+        """All that a result depends on, the rows and their tokens apart."""
         return {
             "data": type(data).__name__,
             "truth": data.truth,
             "classes": list(data.classes),
             "known": self.known,
             "pictures": [data.names[index] for index in chosen],
+            "contents": data.mark(chosen),
+            "drawing": [data.steps, data.guidance],
             "seed": self.seed,
             "timesteps": list(TIMESTEPS),
             "thresholds": list(THRESHOLDS),
             "recording": {name: str(value) for name, value in self.recording.items()},
+            "filter": described(self.keep) if self.known == "filter" else "",
+            "recipe": json.loads(json.dumps(asdict(Recipe.of(self.pipe)))),
+            "parts": parts_mark(self.pipe),
             **model_settings(self.pipe),
         }
 
@@ -172,6 +205,13 @@ class Evaluation:
             seed=self.seed,
             **self.recording,
         )
+
+
+def described(keep: Filter | None) -> str:
+    """A filter and what it was told, as far as that is numbers and words."""
+    told = sorted(getattr(keep, "__dict__", {}).items())
+    told = {name: value for name, value in told if isinstance(value, int | float | str)}
+    return f"{getattr(keep, '__qualname__', type(keep).__qualname__)} {told}"
 
 
 def check_rows(
