@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 FAILED, WRONG, STOPPED = 1, 2, 130
-GOES_ON = "The same command goes on from there."
+GOES_ON = "What was done is kept, and the same command goes on from there."
 BEGINS_ANEW = "The same command begins anew."
 FORESEEN = (ValueError, OSError, ImportError, RuntimeError, MemoryError)
 """RuntimeError is what torch says of memory and of devices."""

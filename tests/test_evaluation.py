@@ -7,7 +7,6 @@ import runpy
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import pytest
 import torch
 from conftest import sd_pipeline
 from PIL import Image
+from shared_fixtures import ended, started, wait_until
 from torchmetrics.classification import MulticlassJaccardIndex
 
 import ovamnb as ov
@@ -323,44 +323,30 @@ class TestCommand:
         assert limits(parser.parse_args(few)) == {"validation": 40, "test": 900}
 
     def test_two_processes_one_of_them_killed_find_what_one_finds(self, tmp_path):
-        command = [
-            "-m",
-            "ovamnb.evaluate",
-            "--methods",
-            "ovam",
-            "daam:token",
-            "--limit",
-            "2",
-            "--device",
-            "cpu",
-        ]
-        env = os.environ | {"OMP_NUM_THREADS": "1"}
-        # Not --cpu, which ignores the number of processes; without a GPU, they still run on the CPU.
-        launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-        launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-        two = [*launch, *command, "--out", str(tmp_path / "two")]
-        folder = tmp_path / "two/validation/examples"
+        """Both are of one run; the killed one is missed by the other. `accelerate launch` then goes on."""
+        options = ["--methods", "ovam", "daam:token", "--limit", "2", "--device", "cpu"]
+        two, one = ([*options, "--out", str(tmp_path / name)] for name in ("two", "one"))
+        folder, said = tmp_path / "two/validation/examples", tmp_path / "said"
 
-        broken = subprocess.Popen(two, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        deadline = time.monotonic() + 240
-        while not list(folder.glob("*.json")) and broken.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.1)
-        import psutil
-
-        workers = [p for p in psutil.Process(broken.pid).children(recursive=True) if "--limit" in p.cmdline()]
-        assert len(workers) == 2
-        workers[-1].send_signal(signal.SIGKILL)
-        assert broken.wait(120) != 0
+        broken = started("ovamnb.evaluate", two, said, count=2)
+        wait_until(lambda: list(folder.glob("*.json")), broken)
+        broken[-1].kill()
+        other, killed = ended(broken)
+        assert killed == -signal.SIGKILL and other == 1, said.read_text()
+        assert "Traceback" not in said.read_text()
         done = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.json")}
         assert done and all(read_counts(folder / name) for name in done)
 
-        subprocess.run(two, env=env, check=True, capture_output=True)
-        subprocess.run(
-            [sys.executable, *command, "--out", str(tmp_path / "one")],
-            env=env,
-            check=True,
-            capture_output=True,
-        )
+        # Not --cpu, which ignores the number of processes; without a GPU, they still run on the CPU.
+        launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+        launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+        launch += ["--main_process_port", "0", "-m", "ovamnb.evaluate", *two]
+        env = os.environ | {"OMP_NUM_THREADS": "1"}
+        launched = subprocess.run(launch, env=env, capture_output=True, text=True)
+        assert launched.returncode == 0, launched.stderr
+        assert launched.stdout.count("known: each picture's classes") == 1, "one of them prints"
+
+        assert ended(started("ovamnb.evaluate", one, said)) == [0], said.read_text()
         assert all((folder / name).stat().st_mtime_ns == when for name, when in done.items())
         for path in sorted((tmp_path / "one").rglob("examples/*.json")):
             other = tmp_path / "two" / path.relative_to(tmp_path / "one")

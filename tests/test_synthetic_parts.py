@@ -240,7 +240,8 @@ def looks():
         return trace, latents
 
     (both, first), (alone, second) = draw([0, 1]), draw([1])
-    torch.testing.assert_close(first[1:], second)
+    # Sums of float32 in another order: a batch of two is computed otherwise than one picture.
+    torch.testing.assert_close(first[1:], second, atol=1e-4, rtol=1e-4)
     image = Image.new("RGB", (16, 16), "grey")
     image.paste("brown", (4, 4, 12, 9))
     other = Look(pipe, image, both, prompts[0], ("cat", "dog"))
