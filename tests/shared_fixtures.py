@@ -1,4 +1,4 @@
-"""What several test files share: the bundled model, loaded once, and processes that need not import torch anew.
+"""What test files share: the bundled model, loaded once, and processes that need not import torch anew.
 
 A process that is started afresh spends seconds on imports before it does anything. Those of `started` are
 forked from a server that has imported everything and done nothing; each is a process of its own, with the
