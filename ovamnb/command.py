@@ -22,7 +22,7 @@ from pathlib import Path
 
 FAILED, WRONG, STOPPED = 1, 2, 130
 GOES_ON = "What was done is kept, and the same command goes on from there."
-BEGINS_ANEW = "The same command begins anew."
+BEGINS_ANEW = "the same command begins anew."
 FORESEEN = (ValueError, OSError, ImportError, RuntimeError, MemoryError)
 """RuntimeError is what torch says of memory and of devices."""
 TRACEBACK = "OVAMNB_TRACEBACK"
@@ -44,7 +44,7 @@ def ends(prog: str, code: int = FAILED, again: str = GOES_ON) -> Iterator[None]:
     else:
         return
     traceback.clear_frames(told.__traceback__)  # ends bars of progress, which else stand in front of the line
-    sentence = f"Stopped. {again}" if code == STOPPED else said(told)
+    sentence = f"Stopped. {again[:1].upper()}{again[1:]}" if code == STOPPED else said(told)
     print(f"{prog}: {sentence}", file=sys.stderr)
     raise SystemExit(code) from None
 
