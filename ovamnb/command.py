@@ -25,6 +25,8 @@ GOES_ON = "What was done is kept, and the same command goes on from there."
 BEGINS_ANEW = "the same command begins anew."
 FORESEEN = (ValueError, OSError, ImportError, RuntimeError, MemoryError)
 """RuntimeError is what torch says of memory and of devices."""
+MISTAKES_OF_OURS = (RecursionError, NotImplementedError)
+"""Which are RuntimeErrors, too."""
 TRACEBACK = "OVAMNB_TRACEBACK"
 """Set in the environment, this brings tracebacks back, for who looks for a mistake in this package."""
 
@@ -38,7 +40,7 @@ def ends(prog: str, code: int = FAILED, again: str = GOES_ON) -> Iterator[None]:
     except KeyboardInterrupt as error:
         told, code = error, STOPPED
     except FORESEEN as error:
-        if os.environ.get(TRACEBACK):
+        if isinstance(error, MISTAKES_OF_OURS) or os.environ.get(TRACEBACK):
             raise
         told = error
     else:

@@ -88,6 +88,8 @@ def bundled_pipe():
     return pipe
 
 
-@pytest.fixture(scope="session")
-def bundled():
-    return bundled_pipe()
+@pytest.fixture
+def loaded_once(monkeypatch):
+    """Commands get that one, whichever they ask for."""
+    pipe = bundled_pipe()
+    monkeypatch.setattr("ovamnb.pipelines.load_pipeline", lambda *name, **options: pipe)

@@ -156,7 +156,7 @@ class Evaluation:
             with_tokens: self.look(self.pipe, image, trace, prompt, names, self.tokens if with_tokens else {})
             for with_tokens in (False, True)
         }
-        truth = torch.from_numpy(example.labels).long()
+        truth = torch.tensor(example.labels, dtype=torch.int64)
         labels = sorted({0, *asked, *example.present()})
         tables = dict(done.get("tables", {}))
         for row in rows:
