@@ -66,9 +66,9 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-FULL = "'{path}' cannot be written, since the disk is full: make room, or write elsewhere; nothing is lost."
+FULL = "'{path}' cannot be written, since the disk is full: make room, or write elsewhere."
 CLOSED = "'{path}' must not be read or written here ({why}): give another place, or the rights to it."
-NO_FOLDER = "'{path}' has a file where a folder is needed: give another place."
+NO_FOLDER = "'{path}' is a file, or below one, where a folder is needed: give another place."
 REMEDIES = {
     errno.ENOSPC: FULL,
     errno.EDQUOT: FULL,

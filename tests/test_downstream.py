@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -354,6 +355,17 @@ class TestStudy:
             study(recipe=Recipe(**TINY | {"steps": 4})).run(tmp_path)
         with pytest.raises(ValueError, match=r"sources/ours' holds results of other settings .*contents"):
             study(synthetic={"ours": Matched(Blocks(3, first=60), ("car", "cat"))}).run(tmp_path)
+
+        class Others(Blocks):
+            def read(self, index):
+                example = super().read(index)
+                example.image.putpixel((0, 0), (1, 2, 3))
+                return example
+
+        plan = study(mixes=("synthetic",))
+        for changed in ({"pool": Others()}, {"test": Others(3, first=20)}):
+            with pytest.raises(ValueError, match=r"other settings \(contents: "):
+                replace(plan, **changed).run(tmp_path)
         assert len(list((tmp_path / "runs").iterdir())) == 1
 
     def test_bad_requests_are_found_before_anything_runs(self):

@@ -381,9 +381,9 @@ class TestCommand:
             (["--root", "nowhere"], "'nowhere' is not there"),
             (["--methods", "ovam", "--tokens", "nowhere"], "no file of tokens at 'nowhere'"),
             (["--methods", "ovam", "--tokens", str(tmp_path / "tokens.safetensors")], "is damaged or holds"),
-            (["--out", str(tmp_path / "file")], "file' has a file where a folder is needed: give another"),
-            (["--out", str(tmp_path / "file/below")], "file' has a file where a folder is needed"),
-            (["--csv", str(tmp_path / "file")], "file' has a file where a folder is needed"),
+            (["--out", str(tmp_path / "file")], "file' is a file, or below one, where a folder"),
+            (["--out", str(tmp_path / "file/below")], "file' is a file, or below one"),
+            (["--csv", str(tmp_path / "file")], "file' is a file, or below one"),
         ):
             with pytest.raises(SystemExit) as ended:
                 evaluate.main([*arguments, "--data", "emoji-real"])

@@ -84,7 +84,7 @@ def test_what_is_no_notebook_is_refused_before_any_runs(
     assert not out.exists()
     with pytest.raises(SystemExit) as ended:
         tour.main([str(good), "--out", str(good / "pages")])
-    assert ended.value.code == 2 and "has a file where a folder is needed" in capsys.readouterr().err
+    assert ended.value.code == 2 and "where a folder is needed" in capsys.readouterr().err
 
 
 def test_an_interruption_ends_the_tour_and_its_kernel(
