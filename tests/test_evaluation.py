@@ -271,8 +271,12 @@ class TestRun:
         found = read_counts(tmp_path / "examples/picture-1.json")
         assert list(found["tables"]) == ["ovam", "ovam:token"]
         assert not Evaluation(pipe, rows, tokens).differences(Few(2), tmp_path)
-        with pytest.raises(ValueError, match=r"/tokens' holds results of other settings \(tokens: "):
+        with pytest.raises(ValueError, match=r"holds results of other settings \(tokens: \"\w+\" there"):
             Evaluation(pipe, rows, others).run(Few(2), tmp_path)
+        (tmp_path / "tokens.json").rename(tmp_path / "kept.json")
+        with pytest.raises(ValueError, match=r"other settings \(tokens: unknown ones there\)"):
+            Evaluation(pipe, rows, others).run(Few(2), tmp_path)
+        (tmp_path / "kept.json").rename(tmp_path / "tokens.json")
 
         class Corrected(Few):
             def read(self, index):
@@ -421,7 +425,7 @@ class TestCommand:
         assert {p: p.stat().st_mtime_ns for p in usual.parent.rglob("examples/*.json")} == before
         with pytest.raises(SystemExit) as ended:  # a folder that is named is nobody else's
             evaluate.main([*self.FEW, "--tokens", "others.safetensors", "--out", str(usual)])
-        assert ended.value.code == 1 and "tokens' holds results of other" in capsys.readouterr().err
+        assert ended.value.code == 1 and "other settings (tokens: " in capsys.readouterr().err
 
     @pytest.mark.usefixtures("loaded_once")
     def test_a_full_disk_and_ctrl_c_end_in_a_line(self, tmp_path, monkeypatch, capsys):

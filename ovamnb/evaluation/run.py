@@ -35,6 +35,8 @@ from .counts import confusion
 from .data import Data, Example, require_names
 from .rows import METHODS, TOKEN, Look, Method, labels_at, listed, mentions, needs_crf, parse
 from .store import (
+    SETTINGS,
+    TOKENS,
     clear_partials,
     differences,
     model_settings,
@@ -92,8 +94,13 @@ class Evaluation:
                 "To ask for what a filter finds, give one: keep=ovamnb.filters.ClipFilter.load()."
             )
         require_names(data.names)
-        for place, settings in self.claims(data, folder).items():
-            write_settings(place, settings)
+        if differ := self.differences(data, folder):
+            raise ValueError(
+                f"'{folder}' holds results of other settings ({differ}): give another folder, or delete that "
+                "one."
+            )
+        for file, settings in self.claims(data).items():
+            write_settings(folder, settings, file)
         state, chosen = PartialState(), evenly(len(data), self.limit)
         if state.is_main_process:
             clear_partials(folder, older=LEFTOVER)
@@ -105,17 +112,25 @@ class Evaluation:
             if missing:
                 write(path, self.count(data, index, missing, done))
 
-    def claims(self, data: Data, folder: Path) -> dict[Path, dict]:
-        """Folder → the settings that its results have to have: all rows' here, those of rows with tokens one
-        below, since such a row may join others later."""
-        wanted = {folder: self.settings(data, evenly(len(data), self.limit))}
+    def claims(self, data: Data) -> dict[str, dict]:
+        """File → the settings in it that results have to have: all rows' in one, in another the tokens of
+        those that ask with them, since such a row may join others later."""
+        wanted = {SETTINGS: self.settings(data, evenly(len(data), self.limit))}
         if any(row.endswith(TOKEN) for row in self.rows):
-            wanted[folder / "tokens"] = {"tokens": tokens_mark(self.tokens[name] for name in data.classes)}
+            wanted[TOKENS] = {"tokens": tokens_mark(self.tokens[name] for name in data.classes)}
         return wanted
 
     def differences(self, data: Data, folder: Path) -> str:
         """In words, for which other settings a folder holds results; "" where there are none."""
-        return "; ".join(filter(None, (differences(*claim) for claim in self.claims(data, folder).items())))
+        wanted = self.claims(data)
+        found = [differences(folder, settings, file) for file, settings in wanted.items()]
+        if TOKENS in wanted:
+            paths = (folder / "examples" / f"{name}.json" for name in data.names)
+            counted = (row for path in paths for row in read_counts(path).get("tables", {}))
+            # In this order, since another process writes the tokens' file before the first such row.
+            if any(row.endswith(TOKEN) for row in counted) and not (folder / TOKENS).exists():
+                found.append("tokens: unknown ones there")
+        return "; ".join(filter(None, found))
 
     def settings(self, data: Data, chosen: Sequence[int]) -> dict:
         """All that a result depends on, the rows and their tokens apart."""

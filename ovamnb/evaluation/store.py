@@ -1,7 +1,7 @@
 """What an evaluation leaves on disk: its settings, and the counts of each picture.
 
 folder/settings.json             all that the result depends on; another evaluation's is refused
-folder/tokens/settings.json      the same of the tokens, once a row has asked with them
+folder/tokens.json               the same of the tokens, once a row has asked with them
 folder/examples/NAME.json        the counts of one picture
 """
 
@@ -21,6 +21,8 @@ from pathlib import Path
 from ..pipelines import model_name
 from ..tokens import Token
 from ..unet import unet_of
+
+SETTINGS, TOKENS = "settings.json", "tokens.json"
 
 
 def model_settings(pipe) -> dict:
@@ -71,9 +73,9 @@ def tokens_mark(tokens: Iterable[Token]) -> str:
     return digest.hexdigest()[:12]
 
 
-def differences(folder: Path, wanted: Mapping[str, object]) -> str:
+def differences(folder: Path, wanted: Mapping[str, object], file: str = SETTINGS) -> str:
     """In words, which settings of the results in a folder are others; "" where there are none."""
-    path = folder / "settings.json"
+    path = folder / file
     if not path.exists():
         return ""
     try:
@@ -84,14 +86,14 @@ def differences(folder: Path, wanted: Mapping[str, object]) -> str:
     return "; ".join(f"{n}: {short(there.get(n))} there, {short(wanted[n])} now" for n in differ)
 
 
-def write_settings(folder: Path, wanted: dict) -> None:
+def write_settings(folder: Path, wanted: dict, file: str = SETTINGS) -> None:
     """Beside the results; ValueError, saying what differs, where the folder's have other settings."""
-    if differ := differences(folder, wanted):
+    if differ := differences(folder, wanted, file):
         raise ValueError(
             f"'{folder}' holds results of other settings ({differ}): give another folder, or delete that one."
         )
-    if not (folder / "settings.json").exists():
-        write(folder / "settings.json", wanted)
+    if not (folder / file).exists():
+        write(folder / file, wanted)
 
 
 def short(value) -> str:
