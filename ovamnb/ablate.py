@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from .command import WRONG, ends
 from .evaluation.ablations import RECORDING, Parts, ablations, flat
-from .evaluation.command import arguments_of, both_splits, limits, start, tokens_for
+from .evaluation.command import arguments_of, both_splits, folder_for, limits, start, tokens_if_needed
 from .evaluation.report import Report, show
 from .evaluation.rows import TOKEN
 from .evaluation.run import TIMESTEPS, Evaluation
@@ -22,18 +23,17 @@ COLUMNS = ("group", "setting", "asked by", "threshold", "mIoU", "low", "high", "
 CHEAPEST_WITHIN = 0.01  # of the best mIoU
 
 
+@ends("python -m ovamnb.ablate")
 def main(arguments: list[str] | None = None) -> None:
     parser = arguments_of("ablate", __doc__, "emoji-sim")
     parser.add_argument("--groups", nargs="+", help="only some, such as blocks (default: all)")
     given = parser.parse_args(arguments)
-    out = given.out or Path("runs/ablate", given.data)
-    try:
+    with ends(parser.prog, WRONG):
         splits = both_splits(given)
-        tokens = tokens_for(given) if given.tokens or given.model == "bundled" else {}
-    except (ValueError, FileNotFoundError, ImportError) as error:
-        parser.error(str(error))
+        tokens = tokens_if_needed(given, given.model == "bundled")
 
-    state, pipe = start(given)
+    with ends(parser.prog, WRONG):
+        state, pipe = start(given)
     drawn = splits["test"].read(0).seed is not None
     steps = splits["test"].steps if drawn else len(TIMESTEPS)
     groups = ablations(pipe, steps)
@@ -54,8 +54,10 @@ def main(arguments: list[str] | None = None) -> None:
         recording=recording,
         look=Parts,
     )
-    for split, limit in limits(given).items():
-        replace(plan, limit=limit).run(splits[split], out / split)
+    plans = {split: (replace(plan, limit=limit), splits[split]) for split, limit in limits(given).items()}
+    out = folder_for(given, "ablate", plans)
+    for split, (plan, data) in plans.items():
+        plan.run(data, out / split)
     state.wait_for_everyone()
     if state.is_main_process:
         report = Ablations(out, steps)

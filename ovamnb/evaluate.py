@@ -10,14 +10,15 @@ pictures, whose truth, and what the methods were told; it is also written as CSV
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
-from .evaluation.command import arguments_of, both_splits, limits, start, tokens_for
+from .command import WRONG, ends
+from .evaluation.command import arguments_of, both_splits, folder_for, limits, start, tokens_if_needed
 from .evaluation.report import Report
 from .evaluation.rows import METHODS, TOKEN
 from .evaluation.run import KNOWN, Evaluation, check_rows
 
 
+@ends("python -m ovamnb.evaluate")
 def main(arguments: list[str] | None = None) -> None:
     parser = arguments_of("evaluate", __doc__, "emoji-real")
     methods = f"{', '.join(METHODS)}; with {TOKEN} behind it, one asks with tokens (default: all, with words)"
@@ -26,23 +27,23 @@ def main(arguments: list[str] | None = None) -> None:
         "--known", choices=KNOWN, default="classes", help="what is asked (default %(default)s)"
     )
     given = parser.parse_args(arguments)
-    out = given.out or Path("runs/evaluate", given.data)
-    try:  # what can be wrong is found before the model is loaded
+    with ends(parser.prog, WRONG):  # what can be wrong is found before the model is loaded
         splits = both_splits(given)
-        tokens = tokens_for(given) if any(row.endswith(TOKEN) for row in given.methods) else {}
+        tokens = tokens_if_needed(given, any(row.endswith(TOKEN) for row in given.methods))
         check_rows(given.methods, splits["test"], tokens)
-    except (ValueError, FileNotFoundError, ImportError) as error:
-        parser.error(str(error))
 
-    state, pipe = start(given)
+    with ends(parser.prog, WRONG):
+        state, pipe = start(given)
     keep = None
     if given.known == "filter":
         from .filters import ClipFilter
 
         keep = ClipFilter.load("bundled") if given.model == "bundled" else ClipFilter.load()
     plan = Evaluation(pipe, given.methods, tokens, known=given.known, keep=keep, seed=given.seed)
-    for split, limit in limits(given).items():
-        replace(plan, limit=limit).run(splits[split], out / split)
+    plans = {split: (replace(plan, limit=limit), splits[split]) for split, limit in limits(given).items()}
+    out = folder_for(given, "evaluate", plans)
+    for split, (plan, data) in plans.items():
+        plan.run(data, out / split)
     state.wait_for_everyone()
     if state.is_main_process:
         report = Report(out)

@@ -5,19 +5,44 @@ import html
 import os
 import platform
 import re
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
+from urllib.parse import quote
 
+import bleach
 import latex2mathml.converter
 import nbformat
 import torch
+from bleach.css_sanitizer import CSSSanitizer
 from nbconvert import HTMLExporter
 
 FORMULA = re.compile(
     r"(?P<code>```.*?```|`[^`\n]+`)|\$\$(?P<display>.+?)\$\$|(?<!\\)\$(?!\s)(?P<inline>[^$]+?)(?<!\s)\$(?!\d)",
     re.S,
 )
+PICTURE = re.compile(
+    r'(?<=src=")data:image/(?:png|jpeg|gif|webp|svg\+xml);base64,[A-Za-z0-9+/=\s]*(?=")', re.ASCII
+)
+MATH = """
+math menclose mfrac mi mmultiscripts mn mo mover mpadded mphantom mprescripts mroot mrow mspace msqrt mstyle
+msub msubsup msup mtable mtd mtext mtr munder munderover none semantics
+""".split()
+TAGS = """
+a abbr b blockquote br caption code col colgroup dd del details div dl dt em figcaption figure h1 h2 h3 h4
+h5 h6 hr i img ins kbd li main mark ol p pre q s samp small span strong sub summary sup table tbody td tfoot
+th thead tr u ul var
+""".split()
+IN_MATH = """
+accent columnalign columnspacing displaystyle fence form height lspace mathcolor mathsize mathvariant maxsize
+minsize notation rowspacing rspace scriptlevel separator stretchy width xmlns display linethickness
+""".split()
+ATTRIBUTES = {
+    "*": "class id title alt lang dir role tabindex style open width height colspan rowspan start".split(),
+    "a": ["href"],
+    **dict.fromkeys(MATH, IN_MATH),
+}
 WIDGET = "application/vnd.jupyter.widget-view+json"
 NO_KERNEL = {"text/html": "<em>Here stands a widget when a kernel runs.</em>"}
 
@@ -48,35 +73,75 @@ class Visit:
 
 
 def page(visit: Visit, names: set[str]) -> str:
-    """The notebook as one HTML page that needs no network: pictures and formulas inside, no scripts; links to
-    other notebooks are turned to their pages."""
+    """The notebook as one HTML page that needs no network: pictures and formulas inside, no scripts, nor
+    anything else that runs, whoever wrote it; links to other notebooks are turned to their pages."""
     notebook = copy.deepcopy(visit.notebook)
-    formulas: list[str] = []
+    notebook.metadata.pop("title", None)
+    held = Held()
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = FORMULA.sub(lambda found: held_place(found, formulas), cell.source)
+            cell.source = FORMULA.sub(lambda found: held_place(found, held), cell.source)
         for output in cell.get("outputs", []):
             if WIDGET in output.get("data", {}):
                 output.data = nbformat.NotebookNode(NO_KERNEL)
     exporter = HTMLExporter(embed_images=True)
     text, _ = exporter.from_notebook_node(notebook, {"metadata": {"path": str(visit.path.parent)}})
-    text = re.sub(r"<script.*?</script>", "", text, flags=re.S)
-    text = re.sub(r'<img alt="([^"]*)" src="https?:[^>]*>', r"\1", text)  # a badge: its words, linked
-    text = re.sub(r"%formula(\d+)%", lambda place: formulas[int(place[1])], text)
-    text = re.sub(r"<title>.*?</title>", f"<title>{html.escape(visit.about()[0])}</title>", text, count=1)
-    return re.sub(
-        r'href="(?:\./)?([\w.-]+)\.ipynb', lambda m: m[0][:-6] + ".html" if m[1] in names else m[0], text
+    head, opening, body = re.split(r"(<body[^>]*>)", text, maxsplit=1)
+    title = f"<title>{html.escape(visit.about()[0])}</title>"
+    head = re.sub(r"<script.*?</script>", "", head, flags=re.S)
+    head = re.sub(r"<title>.*?</title>", lambda _: title, head, count=1, flags=re.S)
+    body = cleaned(held.back(body.rpartition("</body>")[0]))
+    body = re.sub(
+        r'href="(?:\./)?([\w.-]+)\.ipynb', lambda m: m[0][:-6] + ".html" if m[1] in names else m[0], body
     )
+    return f"{head}{opening}{body}</body>\n</html>\n"
 
 
-def held_place(found: re.Match, formulas: list[str]) -> str:
-    """What stands for a formula until the page is made, since nbconvert tears MathML apart; `formulas` gets
-    the MathML, which browsers draw by themselves. Code is left as it is."""
+class Held:
+    """What is taken out of a text for a while, behind a word that nobody can have written before."""
+
+    def __init__(self) -> None:
+        self.token, self.parts = f"held{secrets.token_hex(8)}x", []
+
+    def take(self, part: str) -> str:
+        """What stands for `part` from now on."""
+        self.parts.append(part)
+        return f"{self.token}{len(self.parts) - 1}x"
+
+    def back(self, text: str) -> str:
+        """The text with all its parts in their places."""
+        return re.sub(rf"{self.token}(\d+)x", lambda place: self.parts[int(place[1])], text)
+
+
+def held_place(found: re.Match, held: Held) -> str:
+    """What stands for a formula until the page is made, since nbconvert tears MathML apart, which browsers
+    draw by themselves. Code is left as it is."""
     if found["code"]:
         return found["code"]
     display = "block" if found["display"] else "inline"
-    formulas.append(latex2mathml.converter.convert(found[found.lastgroup].strip(), display=display))
-    return f"%formula{len(formulas) - 1}%"
+    return held.take(latex2mathml.converter.convert(found[found.lastgroup].strip(), display=display))
+
+
+def cleaned(body: str) -> str:
+    """HTML of which only what is read stays: TAGS and their harmless attributes; pictures that lie inside.
+
+    By bleach, which nbconvert needs itself and which parses as browsers do, as no regular expression does.
+    nbconvert's own cleaning knows neither headings nor pictures.
+    """
+    held = Held()
+    body = re.sub(r"<(script|style)\b.*?</\1\s*>", "", body, flags=re.S | re.I)  # else their text would stay
+    body = re.sub(r'<img alt="([^"]*)" src="https?:[^>]*>', r"\1", body)  # a badge: its words, linked
+    body = PICTURE.sub(lambda found: held.take(found[0]), body)  # megabytes that need no parser
+
+    def allowed(tag: str, name: str, value: str) -> bool:
+        if name == "src":
+            return tag == "img" and value.startswith(held.token)
+        return (
+            name in ATTRIBUTES.get(tag, ()) or name in ATTRIBUTES["*"] or name.startswith(("data-", "aria-"))
+        )
+
+    styles = CSSSanitizer()
+    return held.back(bleach.clean(body, {*TAGS, *MATH}, allowed, css_sanitizer=styles, strip_comments=True))
 
 
 def index(visits: list[Visit]) -> str:
@@ -84,10 +149,12 @@ def index(visits: list[Visit]) -> str:
     cards = []
     for visit in visits:
         title, lead = map(html.escape, visit.about())
-        picture = visit.picture() and f'<img src="data:image/png;base64,{visit.picture()}" alt="">'
+        png = html.escape(visit.picture())
+        picture = png and f'<img src="data:image/png;base64,{png}" alt="">'
         failed = visit.error and f'<p class="error">{html.escape(visit.error)}</p>'
+        place = quote(f"{visit.path.stem}.html")
         cards.append(
-            f'<a class="card" href="{visit.path.stem}.html">{picture}<div><h2>{title}</h2><p>{lead}</p>'
+            f'<a class="card" href="{place}">{picture}<div><h2>{title}</h2><p>{lead}</p>'
             f"{failed}<small>{clock(visit.seconds)} · {visit.mib:,.0f} MiB at most</small></div></a>"
         )
     template = Template((Path(__file__).parent / "assets" / "tour.html").read_text())

@@ -25,6 +25,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from PIL import Image
 from tqdm import tqdm
 
+from .command import BEGINS_ANEW, WRONG, ends, require_writable
 from .pages import Visit, clock, index, machine, page
 
 LARGE = 100_000  # characters of a picture in a notebook
@@ -68,9 +69,23 @@ class PeakMemory:
             self.mib = max(self.mib, held / 2**20)
 
 
+def read(path: Path) -> nbformat.NotebookNode:
+    """A notebook; FileNotFoundError, or ValueError for what is none."""
+    if not path.is_file():
+        what = "is a folder: give the notebooks in it" if path.is_dir() else "is not there"
+        raise FileNotFoundError(f"'{path}' {what}, as in `notebooks/00_start_here.ipynb`.")
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+    except (ValueError, KeyError, TypeError, AttributeError, nbformat.ValidationError) as error:
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"'{path}' is damaged or no notebook ({why:.80}): write it anew.") from None
+    return notebook
+
+
 def execute(path: Path, timeout: int) -> Visit:
     """Run one notebook in its own folder; an error ends it and is told in the result, not raised."""
-    notebook = nbformat.read(path, as_version=4)
+    notebook = read(path)
     current = 0
     with tqdm(total=len(notebook.cells), desc=path.stem, unit="cell", leave=False) as bar:
 
@@ -79,7 +94,9 @@ def execute(path: Path, timeout: int) -> Visit:
             current = cell_index
             bar.update(cell_index - bar.n)
 
-        client = NotebookClient(notebook, timeout=timeout, record_timing=False, coalesce_streams=True)
+        options = {"record_timing": False, "coalesce_streams": True}
+        # After its last cell a kernel has nothing to say, nor after Ctrl-C.
+        client = NotebookClient(notebook, timeout=timeout, shutdown_kernel="immediate", **options)
         client.on_cell_start = started
         client.km = AsyncKernelManager(kernel_spec_manager=ThisPython())
         client.resources = {"metadata": {"path": str(path.parent)}}
@@ -89,7 +106,10 @@ def execute(path: Path, timeout: int) -> Visit:
                 client.execute()
             except CellExecutionError as failed:
                 error = f"{failed.ename}: {failed.evalue}"
-            except (CellTimeoutError, DeadKernelError) as failed:
+            except (CellTimeoutError, DeadKernelError, AssertionError) as failed:
+                # nbclient answers Ctrl-C by ending the kernel, and stumbles over its absence.
+                if isinstance(failed, AssertionError) or hasattr(client, "_async_cleanup_kernel_future"):
+                    raise KeyboardInterrupt from failed
                 error = str(failed).split("\n")[0]
     if error:
         line = notebook.cells[current].source.strip().split("\n")[0]
@@ -119,17 +139,22 @@ def store(visit: Visit) -> None:
     nbformat.write(visit.notebook, visit.path)
 
 
-def main() -> None:
+@ends("python -m ovamnb.tour", again=f"Pages that were written are kept; {BEGINS_ANEW}")
+def main(arguments: list[str] | None = None) -> None:
     """Parse the command line, run, write, and say what failed."""
     parser = argparse.ArgumentParser(prog="python -m ovamnb.tour", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("notebooks", nargs="*", type=Path, help="default: all of notebooks/, in order")
     parser.add_argument("--inplace", action="store_true", help="store the outputs in the notebooks too")
     parser.add_argument("--out", type=Path, default=Path("build/tour"), help="folder of the pages")
     parser.add_argument("--timeout", type=int, default=900, help="seconds that one cell may take")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     paths = args.notebooks or sorted(Path("notebooks").glob("*.ipynb"))
     if not paths:
         parser.error("no notebooks here: run it from the root of the repository")
+    with ends(parser.prog, WRONG):  # before the first notebook has run for minutes
+        require_writable(args.out)
+        for path in paths:
+            read(path)
     args.out.mkdir(parents=True, exist_ok=True)
     names = {path.stem for path in paths}
     visits: list[Visit] = []

@@ -53,7 +53,7 @@ class TestParts:
     def test_they_add_up_to_the_maps(self, look, trace, image, choices):
         public = {"queries" if name == "half" else name: value for name, value in choices.items()}
         expected = scores(trace, image, ("cat", "dog"), **public)
-        assert torch.allclose(chosen_parts(look, **choices), expected, atol=1e-5)
+        assert torch.allclose(chosen_parts(look, **choices), expected, atol=1e-4)
 
     def test_the_mid_block_stays_out(self, look):
         assert torch.equal(chosen_parts(look, blocks=(6, 12)), chosen_parts(look))
@@ -80,7 +80,7 @@ class TestParts:
         expected = torch.stack(
             [minmax(ov.resize(trace.maps(token)[name], image)) for name, token in tokens.items()]
         )
-        assert torch.allclose(chosen_parts(learned), expected, atol=1e-5)
+        assert torch.allclose(chosen_parts(learned), expected, atol=1e-4)
 
 
 class TestPrecision:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from ovamnb.evaluation.coco import COCO_CLASSES
-from ovamnb.evaluation.data import DATA, Data, Example, check, load_data, split_by_name
+from ovamnb.evaluation.data import DATA, Data, Example, check, load_data, require_names, split_by_name
 from ovamnb.evaluation.pascal import CONTEXT_CLASSES, VOC_CLASSES
 
 SIZE = (12, 20)  # (h, w): not square
@@ -288,6 +288,14 @@ class TestFolder:
         with pytest.raises(FileNotFoundError, match=r"labels/picture 9.png' is not there"):
             load_data("folder", root=root)
 
+    def test_a_name_that_leads_out_of_the_folder(self, root):
+        write(root / "validation.txt", "picture 3")
+        write(root / "prompts.csv", "name,prompt,seed", "../x,a cat,1")
+        write(root / "test.txt", "../x")
+        put(root / "x.png", labels())
+        with pytest.raises(ValueError, match=r"'\.\./x' cannot be the name of a picture, since it leads out"):
+            load_data("folder", root=root)
+
     def test_prompts(self, root):
         table = root / "prompts.csv"
         write(root / "validation.txt", "picture 3")
@@ -483,6 +491,38 @@ class TestSplits:
             load_data("coco")
         with pytest.raises(ValueError, match="splits are validation and test, not 'train'"):
             load_data("voc", split="train")
+
+
+def test_names_stay_in_their_folder():
+    require_names(["a", "a.b", "a b", "part/a", "..a", "a..b", "12:30"])
+    for name in ("../a", "a/../../b", "/a", "..", "..\\a", "C:\\a"):
+        with pytest.raises(ValueError, match="leads out of the folder: give the names of files"):
+            require_names(["good", name])
+
+
+def test_a_mark_tells_examples_apart():
+    class Few(Data):
+        classes, names, prompt, painted = ("cat",), ("a", "b", "c"), None, 1
+
+        def read(self, index):
+            pixels = photograph()
+            pixels[0, 0, 0] ^= self.painted > 2
+            return Example(
+                self.names[index],
+                labels((0, 0, 2, 2, self.painted % 2)),
+                Image.fromarray(pixels),
+                self.prompt,
+            )
+
+    def mark(indices=(0, 1), **changed):
+        data = Few()
+        for name, value in changed.items():
+            setattr(data, name, value)
+        return data.mark(indices)
+
+    assert mark() == mark() and len(mark()) == 12
+    others = [mark((0,)), mark(painted=2), mark(painted=3), mark(prompt="a cat")]
+    assert len({mark(), *others}) == 5, "other pictures, labels, pixels, prompts"
 
 
 def test_the_data_are_a_sequence():

@@ -2,16 +2,13 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
-import time
+from dataclasses import replace
 
 import numpy as np
-import psutil
 import pytest
 import torch
 from PIL import Image
+from shared_fixtures import ended, started
 
 from ovamnb.downstream import __main__ as command
 from ovamnb.downstream.learn import Recipe, pixel_loss, predict, score, train
@@ -358,6 +355,17 @@ class TestStudy:
             study(recipe=Recipe(**TINY | {"steps": 4})).run(tmp_path)
         with pytest.raises(ValueError, match=r"sources/ours' holds results of other settings .*contents"):
             study(synthetic={"ours": Matched(Blocks(3, first=60), ("car", "cat"))}).run(tmp_path)
+
+        class Others(Blocks):
+            def read(self, index):
+                example = super().read(index)
+                example.image.putpixel((0, 0), (1, 2, 3))
+                return example
+
+        plan = study(mixes=("synthetic",))
+        for changed in ({"pool": Others()}, {"test": Others(3, first=20)}):
+            with pytest.raises(ValueError, match=r"other settings \(contents: "):
+                replace(plan, **changed).run(tmp_path)
         assert len(list((tmp_path / "runs").iterdir())) == 1
 
     def test_bad_requests_are_found_before_anything_runs(self):
@@ -451,33 +459,15 @@ class TestCommand:
             assert message in " ".join(capsys.readouterr().err.split())
 
     def test_two_processes_find_what_one_finds(self, tmp_path):
-        arguments = [
-            "-m",
-            "ovamnb.downstream",
-            "--real",
-            "folder",
-            "--root",
-            str(write_real(tmp_path / "real")),
-        ]
+        arguments = ["--real", "folder", "--root", str(write_real(tmp_path / "real"))]
         arguments += ["--synthetic", str(write_set(tmp_path / "set", Blocks(2, ("cat",), first=50)))]
         arguments += ["--sizes", "3", "--seeds", "0", "--steps", "2", "--batch", "2", "--size", "32", "48"]
         arguments += ["--device", "cpu", "--quiet"]
-        env = os.environ | {"OMP_NUM_THREADS": "1"}
-        # Not --cpu, which ignores the number of processes; without a GPU, they still run on the CPU.
-        launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-        launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-        two = [*launch, "--main_process_port", "0", *arguments, "--out", str(tmp_path / "two")]
-        with (tmp_path / "said").open("w") as said:
-            launched = subprocess.Popen(two, env=env, stdout=said, stderr=said)
-            workers = set()
-            while launched.poll() is None:
-                children = psutil.Process(launched.pid).children(recursive=True)
-                workers |= {child.pid for child in children if child.pid != launched.pid}
-                time.sleep(0.05)
-        text = (tmp_path / "said").read_text()
-        assert launched.returncode == 0 and text.count("source  mix") == 1, text
-        assert len(workers) >= 2
-        command.main([*arguments[2:], "--out", str(tmp_path / "one"), "--csv", str(tmp_path / "csv")])
+        said = tmp_path / "said"
+        two = [*arguments, "--out", str(tmp_path / "two")]
+        assert ended(started("ovamnb.downstream", two, said, count=2)) == [0, 0], said.read_text()
+        assert said.read_text().count("source  mix") == 1, said.read_text()
+        command.main([*arguments, "--out", str(tmp_path / "one"), "--csv", str(tmp_path / "csv")])
         for name in ("scores.csv", "classes.csv"):
             assert (tmp_path / "csv" / name).read_text() == (tmp_path / "two" / name).read_text()
         lines = (line for line in (tmp_path / "csv/scores.csv").open() if not line.startswith("#"))

@@ -1,5 +1,6 @@
 """Counts, rows, runs that go on where they stopped, and the tables they end in."""
 
+import errno
 import json
 import math
 import os
@@ -7,7 +8,7 @@ import runpy
 import signal
 import subprocess
 import sys
-import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 import torch
 from conftest import sd_pipeline
 from PIL import Image
+from shared_fixtures import ended, loaded_once, started, wait_until  # noqa: F401
 from torchmetrics.classification import MulticlassJaccardIndex
 
 import ovamnb as ov
@@ -67,6 +69,11 @@ class Drawn(Few):
         example = super().read(index)
         prompt = "a cat on grass" if index % 2 else "a dog and a kitten"
         return Example(example.name, np.resize(example.labels, (16, 16)), None, prompt, index)
+
+
+def full_disk(path, *content, **options):
+    path.write_bytes(b"{")
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 class TestCounts:
@@ -135,14 +142,10 @@ class TestRows:
         assert not torch.equal(scores[0], scores[1])
 
     def test_daam_knows_the_words_of_its_prompt_only(self, look):
-        from dataclasses import replace
-
         scores = METHODS["daam"](replace(look, prompt="a cat on grass"))
         assert scores[0].max() == 1 and scores[1].max() == 0
 
     def test_tokens_stand_for_words(self, look, pipe):
-        from dataclasses import replace
-
         with torch.no_grad():
             states = look.trace.text_of("a cat").states
         tokens = {name: Token(name, states[2] + i, states[:1]) for i, name in enumerate(look.asked)}
@@ -257,6 +260,55 @@ class TestRun:
         with pytest.raises(ValueError, match="weights"):
             Evaluation(pipe, ["ovam"]).run(Few(2), tmp_path)
 
+    def test_other_tokens_pictures_and_parts_are_refused(self, tmp_path):
+        pipe, rows = sd_pipeline(), ["ovam:token"]
+        states = pipe.text_encoder.get_input_embeddings().weight.detach()
+        tokens, others = ({n: Token(n, states[i + k]) for i, n in enumerate(Few.classes)} for k in (0, 5))
+        Evaluation(pipe, ["ovam"]).run(Few(2), tmp_path)
+        Evaluation(pipe, rows, tokens).run(Few(2), tmp_path)
+        Evaluation(pipe, rows, tokens | {"bird": others["cat"]}).run(Few(2), tmp_path)
+        Evaluation(pipe, ["ovam"], others).run(Few(2), tmp_path)  # words are asked with as they were
+        found = read_counts(tmp_path / "examples/picture-1.json")
+        assert list(found["tables"]) == ["ovam", "ovam:token"]
+        assert not Evaluation(pipe, rows, tokens).differences(Few(2), tmp_path)
+        with pytest.raises(ValueError, match=r"holds results of other settings \(tokens: \"\w+\" there"):
+            Evaluation(pipe, rows, others).run(Few(2), tmp_path)
+        (tmp_path / "tokens.json").rename(tmp_path / "kept.json")
+        with pytest.raises(ValueError, match=r"other settings \(tokens: unknown ones there\)"):
+            Evaluation(pipe, rows, others).run(Few(2), tmp_path)
+        (tmp_path / "kept.json").rename(tmp_path / "tokens.json")
+
+        class Corrected(Few):
+            def read(self, index):
+                example = super().read(index)
+                example.labels[8, 0] = 1
+                return example
+
+        Corrected.__name__ = "Few"
+        with pytest.raises(ValueError, match="contents: "):
+            Evaluation(pipe, ["ovam"]).run(Corrected(2), tmp_path)
+        with torch.no_grad():
+            next(pipe.vae.parameters()).add_(1)
+        with pytest.raises(ValueError, match=r"other settings \(parts: "):
+            Evaluation(pipe, ["ovam"]).run(Few(2), tmp_path)
+        assert read_counts(tmp_path / "examples/picture-1.json") == found
+
+    def test_a_name_that_leads_out_of_the_folder(self, tmp_path):
+        data = Few(2)
+        data.names = ("picture-0", "../picture-1")
+        with pytest.raises(ValueError, match="leads out of the folder"):
+            Evaluation(sd_pipeline(), ["ovam"]).run(data, tmp_path / "out")
+        assert not list(tmp_path.iterdir())
+
+    def test_leftovers_of_a_killed_process_are_removed(self, tmp_path):
+        old, new = (tmp_path / f"examples/a.json.{number}.partial" for number in (1, 2))
+        old.parent.mkdir()
+        for path in (old, new):
+            path.write_text("{")
+        os.utime(old, (0, 0))
+        Evaluation(sd_pipeline(), ["ovam"]).run(Few(1), tmp_path)
+        assert not old.exists() and new.exists(), "somebody may be writing to the new one"
+
     def test_bad_requests_are_found_before_anything_runs(self, tmp_path):
         with pytest.raises(ValueError, match="needs a token for each class, and there is none for cat, dog"):
             check_rows(["ovam:token"], Few(), {})
@@ -301,6 +353,15 @@ class TestRun:
             write(tmp_path / "a/b.json", {"x": object()})
         assert json.loads((tmp_path / "a/b.json").read_text()) == {"x": 1}
 
+    def test_a_full_disk_leaves_no_half_a_file(self, tmp_path, monkeypatch):
+        write(tmp_path / "b.json", {"x": 1})
+        monkeypatch.setattr(Path, "write_text", full_disk)
+        with pytest.raises(OSError) as told:
+            write(tmp_path / "b.json", {"x": 2})
+        assert told.value.filename == str(tmp_path / "b.json")
+        assert [path.name for path in tmp_path.iterdir()] == ["b.json"]
+        assert json.loads((tmp_path / "b.json").read_bytes()) == {"x": 1}
+
 
 class TestCommand:
     def test_errors_name_the_remedy(self, capsys):
@@ -315,6 +376,79 @@ class TestCommand:
                 evaluate.main(arguments)
             assert message in " ".join(capsys.readouterr().err.split())
 
+    FEW = ("--methods", "ovam:token", "--limit", "1", "--device", "cpu", "--data", "emoji-real")
+
+    def test_what_is_given_and_wrong_is_not_passed_over(self, tmp_path, capsys):
+        (tmp_path / "file").write_text("no tokens")
+        (tmp_path / "tokens.safetensors").write_text("no tokens")
+        for arguments, message in (
+            (["--root", "nowhere"], "'nowhere' is not there"),
+            (["--methods", "ovam", "--tokens", "nowhere"], "no file of tokens at 'nowhere'"),
+            (["--methods", "ovam", "--tokens", str(tmp_path / "tokens.safetensors")], "is damaged or holds"),
+            (["--out", str(tmp_path / "file")], "file' is a file, or below one, where a folder"),
+            (["--out", str(tmp_path / "file/below")], "file' is a file, or below one"),
+            (["--csv", str(tmp_path / "file")], "file' is a file, or below one"),
+        ):
+            with pytest.raises(SystemExit) as ended:
+                evaluate.main([*arguments, "--data", "emoji-real"])
+            said = capsys.readouterr().err
+            assert ended.value.code == 2 and message in said and said.count("\n") == 1, said
+
+    @pytest.mark.usefixtures("loaded_once")
+    def test_each_settings_have_a_folder_of_their_own(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.chdir(tmp_path)
+        bundled = ov.load_tokens()
+        noise = torch.Generator().manual_seed(0)
+        others = [
+            replace(token, class_=torch.randn(token.class_.shape, generator=noise))
+            for token in bundled.values()
+        ]
+        ov.save_tokens(others, tmp_path / "others.safetensors")
+
+        def scored(*more):
+            evaluate.main([*self.FEW, *more])
+            said = capsys.readouterr()
+            return said.err, said.out.splitlines()[-1]
+
+        said, first = scored()
+        assert "other settings" not in said
+        usual = Path("runs/evaluate/emoji-real")
+        said, second = scored("--tokens", "others.safetensors")
+        assert second != first, "other tokens have other figures"
+        [own] = set(usual.parent.iterdir()) - {usual}
+        assert (
+            f"'{usual}' holds results of other settings (tokens: " in said and f"these go to '{own}'" in said
+        )
+        before = {path: path.stat().st_mtime_ns for path in usual.parent.rglob("examples/*.json")}
+        assert len(before) == 4
+        assert scored()[1] == first and scored("--tokens", "others.safetensors")[1] == second
+        assert {p: p.stat().st_mtime_ns for p in usual.parent.rglob("examples/*.json")} == before
+        with pytest.raises(SystemExit) as ended:  # a folder that is named is nobody else's
+            evaluate.main([*self.FEW, "--tokens", "others.safetensors", "--out", str(usual)])
+        assert ended.value.code == 1 and "other settings (tokens: " in capsys.readouterr().err
+
+    @pytest.mark.usefixtures("loaded_once")
+    def test_a_full_disk_and_ctrl_c_end_in_a_line(self, tmp_path, monkeypatch, capsys):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "write_text", full_disk)
+            with pytest.raises(SystemExit) as ended:
+                evaluate.main([*self.FEW, "--out", str(tmp_path / "out")])
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert (
+            ended.value.code == 1
+            and said.startswith("python -m ovamnb.evaluate: '")
+            and "disk is full" in said
+        )
+        assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+        monkeypatch.setattr(Evaluation, "count", lambda *args: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(SystemExit) as ended:
+            evaluate.main([*self.FEW, "--out", str(tmp_path / "out")])
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert ended.value.code == 130
+        assert said.startswith(
+            "python -m ovamnb.evaluate: Stopped. What was done is kept, and the same command"
+        )
+
     def test_thresholds_are_chosen_on_few(self):
         parser = arguments_of("evaluate", None, "emoji-real")
         assert limits(parser.parse_args([])) == {"validation": 500, "test": None}
@@ -323,44 +457,30 @@ class TestCommand:
         assert limits(parser.parse_args(few)) == {"validation": 40, "test": 900}
 
     def test_two_processes_one_of_them_killed_find_what_one_finds(self, tmp_path):
-        command = [
-            "-m",
-            "ovamnb.evaluate",
-            "--methods",
-            "ovam",
-            "daam:token",
-            "--limit",
-            "2",
-            "--device",
-            "cpu",
-        ]
-        env = os.environ | {"OMP_NUM_THREADS": "1"}
-        # Not --cpu, which ignores the number of processes; without a GPU, they still run on the CPU.
-        launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-        launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-        two = [*launch, *command, "--out", str(tmp_path / "two")]
-        folder = tmp_path / "two/validation/examples"
+        """Both are of one run; the killed one is missed by the other. `accelerate launch` then goes on."""
+        options = ["--methods", "ovam", "daam:token", "--limit", "2", "--device", "cpu"]
+        two, one = ([*options, "--out", str(tmp_path / name)] for name in ("two", "one"))
+        folder, said = tmp_path / "two/validation/examples", tmp_path / "said"
 
-        broken = subprocess.Popen(two, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        deadline = time.monotonic() + 240
-        while not list(folder.glob("*.json")) and broken.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.1)
-        import psutil
-
-        workers = [p for p in psutil.Process(broken.pid).children(recursive=True) if "--limit" in p.cmdline()]
-        assert len(workers) == 2
-        workers[-1].send_signal(signal.SIGKILL)
-        assert broken.wait(120) != 0
+        broken = started("ovamnb.evaluate", two, said, count=2)
+        wait_until(lambda: list(folder.glob("*.json")), broken)
+        broken[-1].kill()
+        other, killed = ended(broken)
+        assert killed == -signal.SIGKILL and other == 1, said.read_text()
+        assert "Traceback" not in said.read_text()
         done = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.json")}
         assert done and all(read_counts(folder / name) for name in done)
 
-        subprocess.run(two, env=env, check=True, capture_output=True)
-        subprocess.run(
-            [sys.executable, *command, "--out", str(tmp_path / "one")],
-            env=env,
-            check=True,
-            capture_output=True,
-        )
+        # Not --cpu, which ignores the number of processes; without a GPU, they still run on the CPU.
+        launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+        launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+        launch += ["--main_process_port", "0", "-m", "ovamnb.evaluate", *two]
+        env = os.environ | {"OMP_NUM_THREADS": "1"}
+        launched = subprocess.run(launch, env=env, capture_output=True, text=True)
+        assert launched.returncode == 0, launched.stderr
+        assert launched.stdout.count("known: each picture's classes") == 1, "one of them prints"
+
+        assert ended(started("ovamnb.evaluate", one, said)) == [0], said.read_text()
         assert all((folder / name).stat().st_mtime_ns == when for name, when in done.items())
         for path in sorted((tmp_path / "one").rglob("examples/*.json")):
             other = tmp_path / "two" / path.relative_to(tmp_path / "one")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from shared_fixtures import bundled_pipe
 
-import ovamnb as ov
 from ovamnb.emoji import label_sets, sets
 from ovamnb.emoji.oracle import without_borders
 from ovamnb.emoji.sprites import CONCEPTS
@@ -19,14 +19,15 @@ from ovamnb.evaluation.run import Evaluation
 @pytest.mark.parametrize("name", ["emoji-real", "emoji-sim", "emoji-cap"])
 def test_every_example_is_whole_and_in_one_split(name):
     splits = [load_data(name, split=split) for split in SPLITS]
+    examples = [list(data) for data in splits]
     chosen, reported = (
-        {(e.prompt, e.seed) if e.seed is not None else e.image.tobytes() for e in data} for data in splits
+        {(e.prompt, e.seed) if e.seed is not None else e.image.tobytes() for e in part} for part in examples
     )
     assert not chosen & reported, "what thresholds are chosen on is not tested on"
-    for data in splits:
-        assert data.classes == CONCEPTS and len(set(data.names)) == len(data)
-        assert all(example.present() for example in data)
-    shown = {label for example in splits[1] for label in example.present()}
+    for data, part in zip(splits, examples, strict=True):
+        assert data.classes == CONCEPTS and len(set(data.names)) == len(data) == len(part)
+        assert all(example.present() for example in part)
+    shown = {label for example in examples[1] for label in example.present()}
     assert len(shown) >= 20, "most classes come up"
 
 
@@ -55,8 +56,7 @@ class TestDrawn:
         assert 0.05 < 1 - np.mean(named) < 0.5
 
     def test_the_model_draws_the_picture_that_was_labelled(self):
-        pipe, data = ov.load_pipeline(device="cpu"), load_data("emoji-sim")
-        pipe.set_progress_bar_config(disable=True)
+        pipe, data = bundled_pipe(), load_data("emoji-sim")
         plan = Evaluation(pipe, ["ovam"])
         image, trace = plan.draw(data, 0, data[0])
         assert trace.affinities and image.size == (128, 128)
@@ -85,8 +85,7 @@ class TestLabelling:
 
     def test_pictures_are_drawn_once(self, tmp_path, monkeypatch):
         monkeypatch.setattr(label_sets, "STEPS", 1)
-        pipe = ov.load_pipeline(device="cpu")
-        pipe.set_progress_bar_config(disable=True)
+        pipe = bundled_pipe()
         plan = next(label_sets.simple_plans())
         first = label_sets.drawn(pipe, plan, tmp_path)
         assert label_sets.drawn(None, plan, tmp_path).tobytes() == first.tobytes()

@@ -9,17 +9,15 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import weakref
 from contextlib import contextmanager
 
 import numpy as np
-import psutil
 import pytest
 import torch
 from PIL import Image
+from shared_fixtures import bundled_pipe, ended, started, wait_until
 
-import ovamnb as ov
 from ovamnb.emoji.measure_generation import GUIDANCE
 from ovamnb.evaluation.rows import mentions
 from ovamnb.synthesize import __main__ as command
@@ -60,12 +58,6 @@ def drawn(folder):
     return sorted(record["name"] for record in read_records(folder))
 
 
-def wait_for_a_picture(process, folder):
-    deadline = time.monotonic() + 400
-    while not drawn(folder) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """Eight pictures that were drawn at once; nobody writes to them."""
@@ -79,11 +71,9 @@ def copy(made, tmp_path):
     return shutil.copytree(made, tmp_path / "copy")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def pipe():
-    pipe = ov.load_pipeline(device="cpu")
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
+    return bundled_pipe()
 
 
 def plain(pipe, classes=CLASSES, score=lambda image, classes: [0.5] * len(classes), **options):
@@ -202,15 +192,10 @@ class TestGoingOn:
     def test_after_a_kill_nothing_is_drawn_twice(self, made, tmp_path):
         folder = tmp_path / "set"
         arguments = [*OPTIONS, *EVERYTHING, "--n", "4", "--out", str(folder)]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ovamnb.synthesize", *arguments],
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        wait_for_a_picture(process, folder)
+        [process] = started("ovamnb.synthesize", arguments, tmp_path / "said")
+        wait_until(lambda: drawn(folder), [process])
         process.kill()
-        assert process.wait(60) == -signal.SIGKILL
+        assert ended([process]) == [-signal.SIGKILL], (tmp_path / "said").read_text()
         done = drawn(folder)
         before = times_of(folder, done)
         assert 0 < len(done) < 8
@@ -220,23 +205,17 @@ class TestGoingOn:
         assert bytes_of(folder) == bytes_of(made) and not list(folder.rglob("*.partial"))
 
     def test_two_processes_one_of_them_killed_draw_what_one_draws(self, made, tmp_path):
-        folder = tmp_path / "set"
-        # Not --cpu, which ignores the number of processes; without a GPU, they still run on the CPU.
-        launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-        launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-        launch += ["-m", "ovamnb.synthesize", *OPTIONS, *EVERYTHING, "--n", "4", "--out", str(folder)]
-        env = os.environ | {"OMP_NUM_THREADS": "1"}
-        broken = subprocess.Popen(launch, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        wait_for_a_picture(broken, folder)
-        children = psutil.Process(broken.pid).children(recursive=True)
-        workers = [process for process in children if "--steps" in process.cmdline()]
-        assert len(workers) == 2
-        workers[-1].send_signal(signal.SIGKILL)
-        assert broken.wait(300) != 0
+        folder, said = tmp_path / "set", tmp_path / "said"
+        arguments = [*OPTIONS, *EVERYTHING, "--n", "4", "--out", str(folder)]
+        broken = started("ovamnb.synthesize", arguments, said, count=2)
+        wait_until(lambda: drawn(folder), broken)
+        broken[-1].kill()
+        other, killed = ended(broken)
+        assert killed == -signal.SIGKILL and other == 1, said.read_text()
         done = drawn(folder)
         before = times_of(folder, done)
         assert 0 < len(done) < 8 and not (folder / "metadata.jsonl").exists()
-        subprocess.run(launch, env=env, check=True, capture_output=True)
+        assert ended(started("ovamnb.synthesize", arguments, said, count=2)) == [0, 0], said.read_text()
         assert times_of(folder, done) == before
         assert bytes_of(folder) == bytes_of(made) and not list(folder.rglob("*.partial"))
 

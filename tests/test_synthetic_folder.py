@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ovamnb.evaluation.store import clear_partials
 from ovamnb.synthesize.guards import explained, require_disk
 from ovamnb.synthesize.layout import (
     VOC,
     LabelledFolder,
-    clear_partials,
     image_path,
     labels_path,
     read_record,

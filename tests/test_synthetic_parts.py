@@ -240,7 +240,8 @@ def looks():
         return trace, latents
 
     (both, first), (alone, second) = draw([0, 1]), draw([1])
-    torch.testing.assert_close(first[1:], second)
+    # Sums of float32 in another order: a batch of two is computed otherwise than one picture.
+    torch.testing.assert_close(first[1:], second, atol=1e-4, rtol=1e-4)
     image = Image.new("RGB", (16, 16), "grey")
     image.paste("brown", (4, 4, 12, 9))
     other = Look(pipe, image, both, prompts[0], ("cat", "dog"))
@@ -254,7 +255,8 @@ class TestPicturesOfABatch:
     def test_words(self, looks, name):
         if needs_crf(name):
             pytest.importorskip("pydensecrf", reason="no dense CRF here")
-        self.compare(METHODS[name], looks)
+        # A CRF makes certainties of chances, and ten times as much of what the sums differ by.
+        self.compare(METHODS[name], looks, near=2e-2 if needs_crf(name) else 2e-3)
 
     @pytest.mark.parametrize("together", [False, True])
     def test_tokens(self, looks, together):
@@ -273,10 +275,10 @@ class TestPicturesOfABatch:
         mean = METHODS["ovam+completion+crf-mean"](looks[1])
         torch.testing.assert_close(mean, torch.stack(two).mean(dim=0))
 
-    def compare(self, method, looks):
+    def compare(self, method, looks, near=2e-3):
         other, second, alone = map(method, looks)
-        torch.testing.assert_close(second, alone, atol=1e-3, rtol=0)
-        assert (second - other).abs().max() > 0.05, "it is another picture"
+        torch.testing.assert_close(second, alone, atol=near, rtol=0)
+        assert (second - other).abs().max() > 0.4, "it is another picture"
 
 
 class TestAgreement:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from shared_fixtures import bundled_pipe
 from test_synthesize import CLASSES, OPTIONS, drawn, plain, synthesize, times_of
 
 import ovamnb as ov
@@ -14,11 +15,9 @@ from ovamnb.synthesize.layout import VOC
 from ovamnb.synthesize.prompts import Plan, from_table, from_templates
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def pipe():
-    pipe = ov.load_pipeline(device="cpu")
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
+    return bundled_pipe()
 
 
 class TestBeforeTheModel:

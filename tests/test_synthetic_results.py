@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from shared_fixtures import bundled_pipe
 
 import ovamnb as ov
 from ovamnb.emoji.measure_synthesis import ORACLE, counterpart, judged, passes, rows
@@ -71,8 +72,7 @@ def test_who_passes_which_filter():
 
 
 def test_the_counterpart_has_exact_masks_and_those_of_attention(tmp_path: Path):
-    pipe = ov.load_pipeline(device="cpu")
-    counterpart(tmp_path, [record("cat-00003"), record("car-00004", classes=("car", "cat"))], pipe)
+    counterpart(tmp_path, [record("cat-00003"), record("car-00004", classes=("car", "cat"))], bundled_pipe())
     exact, seen = LabelledFolder(tmp_path), LabelledFolder(tmp_path, "SegmentationClass-attention")
     assert exact.names == seen.names == ("cat-00003", "car-00004") and exact.classes == CONCEPTS
     assert exact[0].present() == [CAT] and len(exact[1].present()) == 2

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
+import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image
 
@@ -52,3 +53,50 @@ def test_an_error_is_told_with_notebook_and_cell(tmp_path: Path) -> None:
     visit = tour.execute(written(tmp_path / "a.ipynb", "1 + 1", "1 / 0\n2", "3"), timeout=60)
     assert visit.error == "a.ipynb, cell 3 of 4 (`1 / 0`): ZeroDivisionError: division by zero"
     assert visit.error in tour.index([visit]).replace("&#x27;", "'")
+
+
+def test_what_is_no_notebook_is_refused_before_any_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tour, "execute", None)
+    good, out = written(tmp_path / "good.ipynb", "1"), tmp_path / "pages"
+    contents = {
+        "broken.ipynb": '{"cells": [',
+        "empty.ipynb": "",
+        "list.ipynb": "[]",
+        "other.ipynb": '{"a": 1}',
+        "cells.ipynb": '{"cells": 3, "nbformat": 4, "nbformat_minor": 5, "metadata": {}}',
+        "binary.ipynb": "\xff\xfe",
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_text(content, encoding="latin-1")
+    (tmp_path / "folder.ipynb").mkdir()
+    for name, why in (
+        ("none.ipynb", "is not there"),
+        ("folder.ipynb", "is a folder: give the notebooks in it"),
+        *((name, "is damaged or no notebook") for name in contents),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            tour.main([str(good), str(tmp_path / name), "--out", str(out)])
+        said = capsys.readouterr().err
+        assert ended.value.code == 2 and said.startswith("python -m ovamnb.tour: '"), said
+        assert f"{name}' {why}" in said and said.count("\n") == 1
+    assert not out.exists()
+    with pytest.raises(SystemExit) as ended:
+        tour.main([str(good), "--out", str(good / "pages")])
+    assert ended.value.code == 2 and "where a folder is needed" in capsys.readouterr().err
+
+
+def test_an_interruption_ends_the_tour_and_its_kernel(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ctrl_c = "import os, signal, time\nos.kill(os.getppid(), signal.SIGINT)\ntime.sleep(60)"
+    path = written(tmp_path / "a.ipynb", ctrl_c)
+    with pytest.raises(SystemExit) as ended:
+        tour.main([str(path), str(path), "--out", str(tmp_path / "pages")])
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert ended.value.code == 130
+    assert said == (
+        "python -m ovamnb.tour: Stopped. Pages that were written are kept; the same command begins anew."
+    )
+    assert not list((tmp_path / "pages").iterdir()), "nor does the next one run"

@@ -14,6 +14,7 @@ import argparse
 
 import torch
 
+from ..command import BEGINS_ANEW, ends
 from ..pipelines import factor
 from . import shapes
 from .asking import bench_asking
@@ -24,6 +25,7 @@ from .recording import bench_recording, bench_segmentation
 PARTS = ("recording", "segmentation", "asking", "memory")
 
 
+@ends("python -m ovamnb.bench", again=BEGINS_ANEW)
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m ovamnb.bench",

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from accelerate import PartialState
 
+from ..command import WRONG, ends, require_given, require_writable
+from ..pipelines import find_device
 from .learn import Recipe
 from .network import NETWORKS
 from .sources import real, sources
@@ -24,6 +26,7 @@ from .study import MIXES, Study
 from .table import Report
 
 
+@ends("python -m ovamnb.downstream")
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m ovamnb.downstream",
@@ -47,8 +50,12 @@ def main(arguments: list[str] | None = None) -> None:
     add("--csv", type=Path, help="where the tables go too (default: beside the results)")
     add("--quiet", action="store_true", help="no bar of progress")
     given = parser.parse_args(arguments)
-    try:
+    with ends(parser.prog, WRONG):
+        for folder in filter(None, (given.out, given.csv)):
+            require_writable(folder)
+        find_device(given.device)
         pool, test = real(given.real, given.root)
+        require_given(given.root)
         study = Study(
             pool,
             test,
@@ -61,8 +68,6 @@ def main(arguments: list[str] | None = None) -> None:
             given.quiet,
         )
         study.prepare(given.out)
-    except (ValueError, FileNotFoundError) as error:
-        parser.error(str(error))
 
     # Whoever is done waits for the others, however long they take.
     state = PartialState(cpu=given.device == "cpu", timeout=timedelta(days=7))

@@ -128,6 +128,9 @@ class Study:
             "classes": list(self.pool.classes),
             "pool": list(self.pool.names),
             "test": list(self.test.names),
+            "contents": {
+                name: data.mark(range(len(data))) for name, data in (("pool", self.pool), ("test", self.test))
+            },
             "versions": {name: version(name) for name in ("torch", "transformers")}
             | {"python": platform.python_version()},
         }

@@ -21,6 +21,7 @@ import json
 import shutil
 from pathlib import Path
 
+from ..command import BEGINS_ANEW, WRONG, ends
 from .card import write_card
 from .classifier import judge_accuracy, train_classifier
 from .measure_generation import generation_rates
@@ -28,9 +29,12 @@ from .measure_maps import SELECTIONS, measure_maps
 from .measure_refinement import measure_refinement
 
 
+@ends("python -m ovamnb.emoji.evaluate", again=BEGINS_ANEW)
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m ovamnb.emoji.evaluate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "model", nargs="?", default="bundled", help="a pipeline folder or known name (default %(default)s)"
@@ -48,7 +52,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     from ..pipelines import BUNDLED, load_pipeline
 
-    pipe = load_pipeline(given.model, device=given.device)
+    with ends(parser.prog, WRONG):
+        pipe = load_pipeline(given.model, device=given.device)
     pipe.set_progress_bar_config(disable=True)
     figures = measure_maps(pipe, test=given.scenes)
     for what, rows in (("all scenes", figures["maps"]), ("one object", figures["maps_one_object"])):

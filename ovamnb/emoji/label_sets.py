@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
+from ..command import ends
 from ..evaluation.data import IGNORED, thumbnail
 from ..pipelines import load_pipeline
 from ..text import with_article
@@ -126,9 +127,12 @@ def make(pipe, oracle: Oracle | None, kind: str, work: Path, trust: dict[str, fl
     print(f"{kind}: {len(rows)} pictures, {len(plans) - len(rows)} dropped")
 
 
+@ends("python -m ovamnb.emoji.label_sets")
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m ovamnb.emoji.label_sets",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--oracle", type=Path, default=Path("runs/oracle"), help="kept or trained there")
     parser.add_argument("--work", type=Path, default=Path("runs/sets"), help="where pictures are kept")

@@ -23,6 +23,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ..command import BEGINS_ANEW, ends
 from ..evaluation.counts import confusion, interval, mean_iou, overlap
 from ..evaluation.data import IGNORED, read_labels
 from ..evaluation.rows import Look, listed
@@ -169,9 +170,12 @@ def flat(value):
     return ";".join(map(str, value)) if isinstance(value, list) else value
 
 
+@ends("python -m ovamnb.emoji.measure_synthesis", again=BEGINS_ANEW)
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m ovamnb.emoji.measure_synthesis",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("set", type=Path, help="what `python -m ovamnb.synthesize` wrote")
     parser.add_argument("--oracle", type=Path, default=Path("runs/oracle"), help="kept or trained there")

@@ -24,6 +24,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ..command import BEGINS_ANEW, ends
 from ..crf import dense_crf
 from ..images import record_image
 from ..methods import attn2mask, daam
@@ -162,9 +163,12 @@ def measure(pipe, wanted: Sequence[str], *, validation: int, test: int) -> Itera
                 yield how, f"{objects} object(s)", table
 
 
+@ends("python -m ovamnb.emoji.measure_tokens", again=BEGINS_ANEW)
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m ovamnb.emoji.measure_tokens",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--validation", type=int, default=2, help="scenes of a class (default %(default)s)")
     parser.add_argument("--test", type=int, default=4, help="scenes of a class (default %(default)s)")

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ..command import BEGINS_ANEW, ends
 from ..optimize import optimize_token
 from ..pipelines import load_pipeline
 from ..recorder import record
@@ -63,9 +64,12 @@ def learn(pipe, oracle: Oracle, concept: str, tries: int) -> Token | None:
     return token
 
 
+@ends("python -m ovamnb.emoji.token_bank", again=BEGINS_ANEW)
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m ovamnb.emoji.token_bank",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--oracle", type=Path, default=Path("runs/oracle"), help="where the oracle is kept or trained"

@@ -17,8 +17,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPModel, CLIPProcessor
 
+from ..command import WRONG, ends
 from ..filters import ClipFilter
 from ..loop import fit, pick_device
+from ..pipelines import find_device
 from ..text import with_article
 from . import words
 from .classifier import presence
@@ -130,9 +132,12 @@ def measure(folder: Path, *, validation: int = 400, test: int = 200) -> dict:
     return figures
 
 
+@ends("python -m ovamnb.emoji.train_clip")
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m ovamnb.emoji.train_clip",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--batch", type=int, default=64)
@@ -143,6 +148,8 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--out", type=Path, default=CLIP, help="the result (default: the package's own)")
     given = parser.parse_args(arguments)
+    with ends(parser.prog, WRONG):
+        find_device(given.device)
     torch.set_flush_denormal(True)
     train_clip(
         given.out, given.run, steps=given.steps, batch=given.batch, device=given.device, workers=given.workers

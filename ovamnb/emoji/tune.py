@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 from tqdm.auto import tqdm
 
+from ..command import BEGINS_ANEW, WRONG, ends
 from ..crf import load_crf
 from ..filters import ClipFilter
 from ..pipelines import BUNDLED, load_pipeline
@@ -135,9 +136,12 @@ def has_crf() -> bool:
     return True
 
 
+@ends("python -m ovamnb.emoji.tune", again=BEGINS_ANEW)
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m ovamnb.emoji.tune",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", nargs="?", default="bundled", help="a pipeline folder (default %(default)s)")
     parser.add_argument(
@@ -149,7 +153,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--test", type=int, default=150, help="scenes to report on (default %(default)s)")
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
     given = parser.parse_args(arguments)
-    pipe = load_pipeline(given.model, device=given.device)
+    with ends(parser.prog, WRONG):
+        pipe = load_pipeline(given.model, device=given.device)
     folder = BUNDLED if given.model == "bundled" else Path(given.model)
 
     recipe, validation = tune(pipe, stream("validation", given.validation, objects=2))

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
+import sys
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
 from accelerate import PartialState
 
+from ..command import require_given, require_writable
+from ..goal import evenly
+from ..pipelines import find_device
 from ..storage import load_tokens
 from ..tokens import Token
 from .data import DATA, SPLITS, Data, load_data
+from .run import Evaluation
+from .store import tokens_mark
 
 
 def arguments_of(name: str, about: str | None, data: str) -> argparse.ArgumentParser:
@@ -30,7 +38,8 @@ def arguments_of(name: str, about: str | None, data: str) -> argparse.ArgumentPa
     add("--choose-on", type=positive, default=500, help="validation pictures at most (default %(default)s)")
     add("--seed", type=int, default=0, help="of the noise on given pictures (default %(default)s)")
     add("--device", help="cuda, mps or cpu (default: the best there is)")
-    add("--out", type=Path, help=f"where results go (default runs/{name}/DATA)")
+    usual = f"runs/{name}/DATA, or a folder beside it where that holds results of other settings"
+    add("--out", type=Path, help=f"where results go (default {usual})")
     add("--csv", type=Path, help="where the tables go too (default: beside the results)")
     return parser
 
@@ -42,9 +51,20 @@ def positive(text: str) -> int:
     return count
 
 
+def check_places(given: argparse.Namespace) -> None:
+    """OSError where results cannot be written, ValueError for a device that this machine lacks."""
+    for folder in filter(None, (given.out, given.csv)):
+        require_writable(folder)
+    find_device(given.device)
+
+
 def both_splits(given: argparse.Namespace) -> dict[str, Data]:
-    """Split → its pictures; raises as `load_data`."""
-    return {split: load_data(given.data, split=split, root=given.root) for split in SPLITS}
+    """Split → its pictures; raises as `check_places` and `load_data`, and FileNotFoundError for a root that
+    is not there, though the data set may need none."""
+    check_places(given)
+    splits = {split: load_data(given.data, split=split, root=given.root) for split in SPLITS}
+    require_given(given.root)
+    return splits
 
 
 def tokens_for(given: argparse.Namespace) -> Mapping[str, Token]:
@@ -59,6 +79,30 @@ def limits(given: argparse.Namespace) -> dict[str, int | None]:
     """Split → how many of its pictures at most. A threshold needs few, and COCO's validation split has 118
     000."""
     return {"validation": min(given.limit or given.choose_on, given.choose_on), "test": given.limit}
+
+
+def tokens_if_needed(given: argparse.Namespace, needed: bool) -> Mapping[str, Token]:
+    """The same where some row asks with tokens, or where a file is given: one that is damaged is not passed
+    over."""
+    return tokens_for(given) if needed or given.tokens else {}
+
+
+def folder_for(given: argparse.Namespace, name: str, plans: Mapping[str, tuple[Evaluation, Data]]) -> Path:
+    """The folder of a command's results, for split → (what is run, on which data): the one that is given, or
+    runs/NAME/DATA, or, where that holds results of other settings, a folder of these settings' own beside
+    it, which the same command finds again."""
+    usual = given.out or Path("runs", name, given.data)
+    differ = [plan.differences(data, usual / split) for split, (plan, data) in plans.items()]
+    if given.out or not any(differ):
+        return usual
+    settings = [plan.settings(data, evenly(len(data), plan.limit)) for plan, data in plans.values()]
+    tokens = [tokens_mark(plan.tokens.values()) for plan, _ in plans.values()]
+    mark = hashlib.sha256(json.dumps([settings, tokens], sort_keys=True).encode()).hexdigest()[:8]
+    own = usual.with_name(f"{usual.name}-{mark}")
+    if PartialState().is_main_process:
+        why = next(filter(None, differ))
+        print(f"'{usual}' holds results of other settings ({why}): these go to '{own}'.", file=sys.stderr)
+    return own
 
 
 def start(given: argparse.Namespace) -> tuple[PartialState, object]:

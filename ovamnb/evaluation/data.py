@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from zlib import crc32
 
 import numpy as np
@@ -82,6 +83,20 @@ class Data:
                 "as a data set `folder` without seeds, and they are looked at instead of drawn."
             )
 
+    def mark(self, indices: Sequence[int]) -> str:
+        """Twelve letters that tell these examples from others of the same names: all of them are read."""
+        known: dict[tuple[int, ...], str] = self.__dict__.setdefault("_marks", {})
+        if (key := tuple(indices)) not in known:
+            digest = hashlib.sha256()
+            for index in key:
+                example = self[index]
+                digest.update(repr((example.prompt, example.seed, example.labels.shape)).encode())
+                digest.update(np.ascontiguousarray(example.labels).tobytes())
+                if example.image is not None:
+                    digest.update(example.image.tobytes())
+            known[key] = digest.hexdigest()[:12]
+        return known[key]
+
     def __getitem__(self, index: int) -> Example:
         if not 0 <= index < len(self.names):
             raise IndexError(f"There is no example {index}: the split has {len(self)}.")
@@ -127,6 +142,17 @@ def require(path: Path, what: str) -> Path:
     if not path.exists():
         raise FileNotFoundError(f"'{path}' is not there: {what}")
     return path
+
+
+def require_names(names: Iterable[str]) -> None:
+    """ValueError for a name by which a file of results would come to lie outside their folder."""
+    for name in names:
+        for path in (PurePosixPath(name), PureWindowsPath(name)):  # results travel between systems
+            if path.is_absolute() or ".." in path.parts:
+                raise ValueError(
+                    f"'{name}' cannot be the name of a picture, since it leads out of the folder: give the "
+                    "names of files, without their endings."
+                )
 
 
 def read_text(path: Path, what: str) -> str:
@@ -220,4 +246,5 @@ def load_data(name: str, *, split: str = "test", root: str | Path | None = None)
     data = make(None if root is None else Path(root), split)
     if not len(data):
         raise ValueError(f"The {split} split of {name} is empty.")
+    require_names(data.names)
     return data

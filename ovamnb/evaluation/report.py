@@ -21,6 +21,7 @@ from .counts import interval, iou, mean_iou, ratio
 from .data import DATA
 from .rows import TOKEN, paper_threshold
 from .split import Split
+from .store import whole
 
 COLUMNS = (
     "method",
@@ -163,8 +164,7 @@ class Report:
                     yield score["method"], score["asked by"], name, show(threshold), show(value)
 
     def save_table(self, path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="") as file:
+        with whole(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             file.writelines(f"# {line}\n" for line in self.header())
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(columns)
@@ -173,7 +173,7 @@ class Report:
 
 def read_table(path: str | Path) -> list[dict[str, str | float]]:
     """The rows of a CSV that `Report.save` wrote; numbers as numbers, NaN for what does not apply."""
-    with Path(path).open(newline="") as file:
+    with Path(path).open(newline="", encoding="utf-8") as file:
         rows = csv.DictReader(line for line in file if not line.startswith("#"))
         return [{name: number(value) for name, value in row.items()} for row in rows]
 

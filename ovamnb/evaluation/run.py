@@ -10,9 +10,10 @@ depend on how many there are.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -25,19 +26,33 @@ from ..crf import load_crf
 from ..goal import evenly
 from ..images import finest_grid, prepare, record_image
 from ..pipelines import factor
+from ..recipe import Recipe
 from ..recorder import record
 from ..segmentation import Filter
 from ..tokens import Token
 from ..trace import Trace
 from .counts import confusion
-from .data import Data, Example
-from .rows import METHODS, Look, Method, labels_at, listed, mentions, needs_crf, parse
-from .store import model_settings, read_counts, write, write_settings
+from .data import Data, Example, require_names
+from .rows import METHODS, TOKEN, Look, Method, labels_at, listed, mentions, needs_crf, parse
+from .store import (
+    SETTINGS,
+    TOKENS,
+    clear_partials,
+    differences,
+    model_settings,
+    parts_mark,
+    read_counts,
+    tokens_mark,
+    write,
+    write_settings,
+)
 
 THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(2, 20))
 TIMESTEPS = (50, 150, 300, 450)
 """Where a picture that the model did not draw is looked at."""
 KNOWN = ("classes", "filter", "nothing")
+LEFTOVER = 60.0
+"""Seconds after which a half-written file is nobody's: to write one takes milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +93,17 @@ class Evaluation:
             raise ValueError(
                 "To ask for what a filter finds, give one: keep=ovamnb.filters.ClipFilter.load()."
             )
-        chosen = evenly(len(data), self.limit)
-        write_settings(folder, self.settings(data, chosen))
-        state = PartialState()
+        require_names(data.names)
+        if differ := self.differences(data, folder):
+            raise ValueError(
+                f"'{folder}' holds results of other settings ({differ}): give another folder, or delete that "
+                "one."
+            )
+        for file, settings in self.claims(data).items():
+            write_settings(folder, settings, file)
+        state, chosen = PartialState(), evenly(len(data), self.limit)
+        if state.is_main_process:
+            clear_partials(folder, older=LEFTOVER)
         mine = chosen[state.process_index :: state.num_processes]
         for index in tqdm(mine, desc=folder.name, disable=self.quiet or not state.is_main_process):
             path = folder / "examples" / f"{data.names[index]}.json"
@@ -89,18 +112,43 @@ class Evaluation:
             if missing:
                 write(path, self.count(data, index, missing, done))
 
+    def claims(self, data: Data) -> dict[str, dict]:
+        """File → the settings in it that results have to have: all rows' in one, in another the tokens of
+        those that ask with them, since such a row may join others later."""
+        wanted = {SETTINGS: self.settings(data, evenly(len(data), self.limit))}
+        if any(row.endswith(TOKEN) for row in self.rows):
+            wanted[TOKENS] = {"tokens": tokens_mark(self.tokens[name] for name in data.classes)}
+        return wanted
+
+    def differences(self, data: Data, folder: Path) -> str:
+        """In words, for which other settings a folder holds results; "" where there are none."""
+        wanted = self.claims(data)
+        found = [differences(folder, settings, file) for file, settings in wanted.items()]
+        if TOKENS in wanted:
+            paths = (folder / "examples" / f"{name}.json" for name in data.names)
+            counted = (row for path in paths for row in read_counts(path).get("tables", {}))
+            # In this order, since another process writes the tokens' file before the first such row.
+            if any(row.endswith(TOKEN) for row in counted) and not (folder / TOKENS).exists():
+                found.append("tokens: unknown ones there")
+        return "; ".join(filter(None, found))
+
     def settings(self, data: Data, chosen: Sequence[int]) -> dict:
-        """All that a result depends on, the rows apart."""
+        """All that a result depends on, the rows and their tokens apart."""
         return {
             "data": type(data).__name__,
             "truth": data.truth,
             "classes": list(data.classes),
             "known": self.known,
             "pictures": [data.names[index] for index in chosen],
+            "contents": data.mark(chosen),
+            "drawing": [data.steps, data.guidance],
             "seed": self.seed,
             "timesteps": list(TIMESTEPS),
             "thresholds": list(THRESHOLDS),
             "recording": {name: str(value) for name, value in self.recording.items()},
+            "filter": described(self.keep) if self.known == "filter" else "",
+            "recipe": json.loads(json.dumps(asdict(Recipe.of(self.pipe)))),
+            "parts": parts_mark(self.pipe),
             **model_settings(self.pipe),
         }
 
@@ -123,7 +171,7 @@ class Evaluation:
             with_tokens: self.look(self.pipe, image, trace, prompt, names, self.tokens if with_tokens else {})
             for with_tokens in (False, True)
         }
-        truth = torch.from_numpy(example.labels).long()
+        truth = torch.tensor(example.labels, dtype=torch.int64)
         labels = sorted({0, *asked, *example.present()})
         tables = dict(done.get("tables", {}))
         for row in rows:
@@ -172,6 +220,13 @@ class Evaluation:
             seed=self.seed,
             **self.recording,
         )
+
+
+def described(keep: Filter | None) -> str:
+    """A filter and what it was told, as far as that is numbers and words."""
+    told = sorted(getattr(keep, "__dict__", {}).items())
+    told = {name: value for name, value in told if isinstance(value, int | float | str)}
+    return f"{getattr(keep, '__qualname__', type(keep).__qualname__)} {told}"
 
 
 def check_rows(

@@ -1,6 +1,7 @@
 """What an evaluation leaves on disk: its settings, and the counts of each picture.
 
 folder/settings.json             all that the result depends on; another evaluation's is refused
+folder/tokens.json               the same of the tokens, once a row has asked with them
 folder/examples/NAME.json        the counts of one picture
 """
 
@@ -10,12 +11,18 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Collection
+import re
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
 from ..pipelines import model_name
+from ..tokens import Token
 from ..unet import unet_of
+
+SETTINGS, TOKENS = "settings.json", "tokens.json"
 
 
 def model_settings(pipe) -> dict:
@@ -38,19 +45,55 @@ def weights_mark(pipe) -> str:
     return digest.hexdigest()[:12]
 
 
-def write_settings(folder: Path, wanted: dict) -> None:
-    """Beside the results; ValueError, saying what differs, where the folder's have other settings."""
-    path = folder / "settings.json"
-    if path.exists():
+def parts_mark(pipe) -> str:
+    """Twelve letters that tell what a picture depends on beside the UNet's weights from another model's: the
+    other networks, the tokenizers' words, and the scheduler."""
+    digest = hashlib.sha256()
+    for name, part in sorted(pipe.components.items()):
+        digest.update(name.encode())
+        if hasattr(part, "state_dict") and part is not unet_of(pipe):
+            for key, values in part.state_dict().items():
+                digest.update(key.encode())
+                digest.update(values.flatten()[:16].float().cpu().numpy().tobytes())
+        elif hasattr(part, "get_vocab"):
+            digest.update(json.dumps(sorted(part.get_vocab().items())).encode())
+        elif hasattr(part, "betas"):  # a scheduler
+            config = {key: value for key, value in part.config.items() if not key.startswith("_")}
+            digest.update(json.dumps(config, sort_keys=True, default=str).encode())
+    return digest.hexdigest()[:12]
+
+
+def tokens_mark(tokens: Iterable[Token]) -> str:
+    """Twelve letters that tell these tokens from others."""
+    digest = hashlib.sha256()
+    for token in tokens:
+        for vectors in (token.class_, token.background):
+            if vectors is not None:
+                digest.update(vectors.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def differences(folder: Path, wanted: Mapping[str, object], file: str = SETTINGS) -> str:
+    """In words, which settings of the results in a folder are others; "" where there are none."""
+    path = folder / file
+    if not path.exists():
+        return ""
+    try:
         there = json.loads(path.read_text("utf-8"))
-        if differ := [name for name in wanted if there.get(name) != wanted[name]]:
-            shown = "; ".join(f"{n}: {short(there.get(n))} there, {short(wanted[n])} now" for n in differ)
-            raise ValueError(
-                f"'{folder}' holds results of other settings ({shown}): give another folder, or "
-                "delete that one."
-            )
-        return
-    write(path, wanted)
+        differ = [name for name in wanted if there.get(name) != wanted[name]]
+    except (ValueError, AttributeError):
+        return f"'{path}' is damaged"
+    return "; ".join(f"{n}: {short(there.get(n))} there, {short(wanted[n])} now" for n in differ)
+
+
+def write_settings(folder: Path, wanted: dict, file: str = SETTINGS) -> None:
+    """Beside the results; ValueError, saying what differs, where the folder's have other settings."""
+    if differ := differences(folder, wanted, file):
+        raise ValueError(
+            f"'{folder}' holds results of other settings ({differ}): give another folder, or delete that one."
+        )
+    if not (folder / file).exists():
+        write(folder / file, wanted)
 
 
 def short(value) -> str:
@@ -71,7 +114,28 @@ def read_counts(path: Path, keys: Collection[str] = ("name", "labels", "tables")
 
 def write(path: Path, content: dict) -> None:
     """One JSON file, whole or not at all."""
+    with whole(path) as partial:
+        partial.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Where to write a file that shall be there whole or not at all: it gets its own name at the end."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    try:
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk is told without one
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def clear_partials(root: Path, older: float = 0.0) -> None:
+    """Remove what a killed process left half written, `older` than so many seconds; nobody else may be
+    writing for longer than that."""
+    for path in root.rglob("*.partial"):
+        if re.search(r"\.\d+\.partial$", path.name) and time.time() - path.stat().st_mtime >= older:
+            path.unlink(missing_ok=True)

@@ -13,9 +13,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..evaluation.command import positive, start, tokens_for
+from ..command import WRONG, ends, require_writable
+from ..evaluation.command import positive, start, tokens_if_needed
 from ..evaluation.data import Data
 from ..evaluation.rows import TOKEN, parse
+from ..pipelines import find_device
 from .filters import FILTERS, Limits, shares
 from .lists import finish
 from .masks import METHODS, check_band
@@ -106,13 +108,16 @@ def sampling_for(given: argparse.Namespace) -> tuple[int, float]:
     return given.steps or steps, guidance if given.guidance is None else given.guidance
 
 
+@ends("python -m ovamnb.synthesize")
 def main(arguments: list[str] | None = None) -> None:
     parser = parser_of()
     given = parser.parse_args(arguments)
-    try:  # what can be wrong is found before the model is loaded
+    with ends(parser.prog, WRONG):  # what can be wrong is found before the model is loaded
+        require_writable(given.out)
+        find_device(given.device)
         asked = [parse(row, METHODS) for row in (given.masks, *given.also)]
         with_tokens = any(with_tokens for _, with_tokens in asked)
-        tokens = tokens_for(given) if with_tokens or not given.classes else {}
+        tokens = tokens_if_needed(given, with_tokens or not given.classes)
         classes = check_classes(given.classes or tuple(tokens))
         plans = plans_of(given, classes)
         limits = Limits(*given.areas, given.least_score)
@@ -120,36 +125,30 @@ def main(arguments: list[str] | None = None) -> None:
         if given.thresholds:
             check_band(*given.thresholds)
         check_rows((given.masks, *given.also), classes, tokens)
-    except (ValueError, OSError, ImportError) as error:
-        parser.error(str(error))
 
-    try:
+    with ends(parser.prog, WRONG):
         state, pipe = start(given)
-        steps, guidance = sampling_for(given)
-        clip = given.clip or ("bundled" if given.model == "bundled" else None)
-        score = Agreement.load(clip, pipe.device)
-        synthesis = Synthesis(
-            pipe,
-            classes,
-            score,
-            tokens,
-            row=given.masks,
-            also=given.also,
-            bands=bands,
-            steps=steps,
-            guidance=guidance,
-            size=tuple(given.size) if given.size else None,
-            recorded=min(given.record, steps),
-            batch=given.batch,
-        )
-        synthesis.run(plans, given.out)
-        state.wait_for_everyone()
-        if state.is_main_process:
-            report(finish(given.out, plans, limits), given.out)
-    except (ValueError, OSError, ImportError, RuntimeError) as error:
-        parser.exit(1, f"{parser.prog}: {error}\n")
-    except KeyboardInterrupt:
-        parser.exit(130, "\nStopped. What was drawn is kept: the same command goes on from there.\n")
+    steps, guidance = sampling_for(given)
+    clip = given.clip or ("bundled" if given.model == "bundled" else None)
+    score = Agreement.load(clip, pipe.device)
+    synthesis = Synthesis(
+        pipe,
+        classes,
+        score,
+        tokens,
+        row=given.masks,
+        also=given.also,
+        bands=bands,
+        steps=steps,
+        guidance=guidance,
+        size=tuple(given.size) if given.size else None,
+        recorded=min(given.record, steps),
+        batch=given.batch,
+    )
+    synthesis.run(plans, given.out)
+    state.wait_for_everyone()
+    if state.is_main_process:
+        report(finish(given.out, plans, limits), given.out)
 
 
 def report(found: dict[str, list[str]], folder: Path) -> None:

@@ -18,16 +18,15 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from ..evaluation.data import Data, Example, read_image, read_labels, read_lines, require
+from ..evaluation.store import whole
 
 VOC = Path("VOCdevkit", "VOC2012")
 MASKS = "SegmentationClass"
@@ -50,25 +49,6 @@ def labels_path(name: str, masks: str = MASKS) -> Path:
 def record_path(name: str) -> Path:
     """Of what is known about it; written last, so that a picture is there if its record is."""
     return Path("records", f"{name}.json")
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Where to write a file that shall be there whole or not at all: it gets its own name at the end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def clear_partials(root: Path) -> None:
-    """Remove what a killed process left half written; nobody else may be writing to the set."""
-    for path in root.rglob("*.partial"):
-        if re.search(r"\.\d+\.partial$", path.name):
-            path.unlink(missing_ok=True)
 
 
 def write_png(image: Image.Image, path: Path) -> None:

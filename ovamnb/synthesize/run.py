@@ -11,7 +11,6 @@ result does not depend on how many there are. No more than one batch's queries a
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +24,7 @@ from tqdm.auto import tqdm
 from ..crf import load_crf
 from ..evaluation.data import IGNORED, Data
 from ..evaluation.rows import TOKEN, Look, needs_crf, parse
-from ..evaluation.store import model_settings, write
+from ..evaluation.store import clear_partials, model_settings, parts_mark, tokens_mark, write
 from ..goal import evenly
 from ..images import finest_grid
 from ..pipelines import factor
@@ -33,7 +32,7 @@ from ..recorder import record
 from ..text import TextEncoder, with_article
 from ..tokens import Token
 from .guards import claim, explained, require_disk
-from .layout import MASKS, clear_partials, read_record, record_path, write_image, write_labels
+from .layout import MASKS, read_record, record_path, write_image, write_labels
 from .masks import METHODS, areas, check_band, label_map
 from .prompts import Plan, check_classes
 from .tune import RECORDED, UNTUNED, Band
@@ -181,6 +180,7 @@ class Synthesis:
             "recorded": self.recorded,
             "tokens": tokens_mark([self.tokens[name] for name in self.classes]) if with_tokens else "",
             "scores": getattr(self.score, "name", ""),
+            "parts": parts_mark(self.pipe),
             **model_settings(self.pipe),
         }
 
@@ -205,16 +205,6 @@ def check_rows(rows: Sequence[str], classes: Sequence[str], tokens: Mapping[str,
             )
         if needs_crf(row):
             load_crf()
-
-
-def tokens_mark(tokens: Sequence[Token]) -> str:
-    """Twelve letters that tell these tokens from others."""
-    digest = hashlib.sha256()
-    for token in tokens:
-        for vectors in (token.class_, token.background):
-            if vectors is not None:
-                digest.update(vectors.detach().float().cpu().numpy().tobytes())
-    return digest.hexdigest()[:12]
 
 
 def masks_of(row: str) -> str:

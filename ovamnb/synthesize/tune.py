@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..evaluation.command import arguments_of, positive, start, tokens_for
+from ..command import WRONG, ends, require_given, require_writable
+from ..evaluation.command import arguments_of, check_places, positive, start, tokens_if_needed
 from ..evaluation.counts import mean_iou
 from ..evaluation.data import Data, load_data
 from ..evaluation.rows import TOKEN
@@ -87,6 +88,7 @@ def load_bands(path: Path = BANDS) -> Mapping[str, Band]:
     return {row: (low, high) for row, (low, high) in json.loads(path.read_text("utf-8"))["bands"].items()}
 
 
+@ends("python -m ovamnb.synthesize.tune")
 def main(arguments: list[str] | None = None) -> None:
     parser = arguments_of("synthesize.tune", __doc__, "emoji-sim")
     rows = [f"{name}{end}" for name in METHODS for end in ("", TOKEN)]
@@ -95,16 +97,19 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--record", type=positive, default=RECORDED, help="steps (default %(default)s)")
     parser.add_argument("--save", type=Path, help="write the bands to this file, too")
     given = parser.parse_args(arguments)
-    try:
+    with ends(parser.prog, WRONG):
+        check_places(given)
+        if given.save:
+            require_writable(given.save.parent)
         sets = {
             name: load_data(name, split="validation", root=given.root) for name in (given.data, *given.more)
         }
-        tokens = tokens_for(given) if any(row.endswith(TOKEN) for row in given.rows) else {}
+        require_given(given.root)
+        tokens = tokens_if_needed(given, any(row.endswith(TOKEN) for row in given.rows))
         for data in sets.values():
             check_rows(given.rows, data, tokens, METHODS)
-    except (ValueError, FileNotFoundError, ImportError) as error:
-        parser.error(str(error))
-    state, pipe = start(given)
+    with ends(parser.prog, WRONG):
+        state, pipe = start(given)
     plan = Evaluation(pipe, given.rows, tokens, limit=given.limit, seed=given.seed, methods=METHODS)
     folders = [(given.out or Path("runs/synthesize-tune")) / name for name in sets]
     for data, folder in zip(sets.values(), folders, strict=True):
