@@ -57,8 +57,8 @@ def said(error: BaseException) -> str:
         return REMEDIES[error.errno].format(path=error.filename, why=error.strerror)
     if isinstance(error, MemoryError):
         return one_line(f"Not enough memory: take fewer or smaller pictures, or another device. {error}")
-    if isinstance(error, OSError) and error.errno is not None and error.filename is None:
-        return one_line(str(error.strerror))
+    if isinstance(error, OSError) and error.strerror and error.filename is None:
+        return one_line(error.strerror)
     return one_line(str(error)) or type(error).__name__
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -81,6 +83,14 @@ def write_text(path: str | Path, text: str, *, make_folder: bool = False) -> Non
     """A text file in UTF-8, whole or not at all: see `whole`."""
     with whole(path, make_folder=make_folder) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def clear_partials(root: Path, older: float = 0.0) -> None:
+    """Remove what a killed process left half written below a folder, `older` than so many seconds; nobody
+    else may be writing for longer than that."""
+    for path in root.rglob("*.partial"):
+        if re.search(r"\.\d+\.partial$", path.name) and time.time() - path.stat().st_mtime >= older:
+            path.unlink(missing_ok=True)
 
 
 def _reserve(partial: Path, target: Path) -> int:

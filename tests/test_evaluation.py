@@ -356,9 +356,8 @@ class TestRun:
     def test_a_full_disk_leaves_no_half_a_file(self, tmp_path, monkeypatch):
         write(tmp_path / "b.json", {"x": 1})
         monkeypatch.setattr(Path, "write_text", full_disk)
-        with pytest.raises(OSError) as told:
+        with pytest.raises(OSError, match=r"b\.json' could not be written .*: make room there"):
             write(tmp_path / "b.json", {"x": 2})
-        assert told.value.filename == str(tmp_path / "b.json")
         assert [path.name for path in tmp_path.iterdir()] == ["b.json"]
         assert json.loads((tmp_path / "b.json").read_bytes()) == {"x": 1}
 
@@ -437,7 +436,7 @@ class TestCommand:
         assert (
             ended.value.code == 1
             and said.startswith("python -m ovamnb.evaluate: '")
-            and "disk is full" in said
+            and "make room there" in said
         )
         assert not [path for path in tmp_path.rglob("*") if path.is_file()]
         monkeypatch.setattr(Evaluation, "count", lambda *args: os.kill(os.getpid(), signal.SIGINT))

@@ -154,6 +154,7 @@ class TestWhatIsWritten:
 
 class TestOtherReaders:
     def test_datasets(self, copy, tmp_path):
+        pytest.importorskip("datasets", reason="the extra `readers` brings it")
         synthesize(copy, "--least-score", "60")
         code = (
             "import datasets, hashlib, json, numpy, sys\n"

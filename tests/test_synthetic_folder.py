@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovamnb.evaluation.store import clear_partials
+from ovamnb.files import clear_partials
 from ovamnb.synthesize.guards import explained, require_disk
 from ovamnb.synthesize.layout import (
     VOC,

@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 
 from ..command import ends
 from ..evaluation.data import IGNORED, thumbnail
+from ..files import whole
 from ..pipelines import load_pipeline
 from ..text import with_article
 from .data import stream_rng
@@ -87,10 +88,8 @@ def drawn(pipe, plan: Plan, folder: Path) -> Image.Image:
             guidance_scale=GUIDANCE,
             generator=torch.Generator().manual_seed(plan["seed"]),
         ).images
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        image.save(partial, format="png")
-        partial.replace(path)
+        with whole(path, make_folder=True) as partial:
+            image.save(partial, format="png")
     with Image.open(path) as image:
         return image.convert("RGB")
 

@@ -17,11 +17,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from ..files import whole
 from .counts import interval, iou, mean_iou, ratio
 from .data import DATA
 from .rows import TOKEN, paper_threshold
 from .split import Split
-from .store import whole
 
 COLUMNS = (
     "method",
@@ -164,7 +164,10 @@ class Report:
                     yield score["method"], score["asked by"], name, show(threshold), show(value)
 
     def save_table(self, path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        with whole(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        with (
+            whole(path, make_folder=True) as partial,
+            partial.open("w", newline="", encoding="utf-8") as file,
+        ):
             file.writelines(f"# {line}\n" for line in self.header())
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(columns)

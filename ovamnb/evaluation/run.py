@@ -23,6 +23,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..crf import load_crf
+from ..files import clear_partials
 from ..goal import evenly
 from ..images import finest_grid, prepare, record_image
 from ..pipelines import factor
@@ -37,7 +38,6 @@ from .rows import METHODS, TOKEN, Look, Method, labels_at, listed, mentions, nee
 from .store import (
     SETTINGS,
     TOKENS,
-    clear_partials,
     differences,
     model_settings,
     parts_mark,

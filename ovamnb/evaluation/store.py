@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
-import re
-import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+from ..files import write_text
 from ..pipelines import model_name
 from ..tokens import Token
 from ..unet import unet_of
@@ -114,28 +111,4 @@ def read_counts(path: Path, keys: Collection[str] = ("name", "labels", "tables")
 
 def write(path: Path, content: dict) -> None:
     """One JSON file, whole or not at all."""
-    with whole(path) as partial:
-        partial.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Where to write a file that shall be there whole or not at all: it gets its own name at the end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        partial.replace(path)
-    except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk is told without one
-        raise
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def clear_partials(root: Path, older: float = 0.0) -> None:
-    """Remove what a killed process left half written, `older` than so many seconds; nobody else may be
-    writing for longer than that."""
-    for path in root.rglob("*.partial"):
-        if re.search(r"\.\d+\.partial$", path.name) and time.time() - path.stat().st_mtime >= older:
-            path.unlink(missing_ok=True)
+    write_text(path, json.dumps(content, ensure_ascii=False) + "\n", make_folder=True)

@@ -26,7 +26,7 @@ import numpy as np
 from PIL import Image
 
 from ..evaluation.data import Data, Example, read_image, read_labels, read_lines, require
-from ..evaluation.store import whole
+from ..files import whole, write_text
 
 VOC = Path("VOCdevkit", "VOC2012")
 MASKS = "SegmentationClass"
@@ -53,7 +53,7 @@ def record_path(name: str) -> Path:
 
 def write_png(image: Image.Image, path: Path) -> None:
     """A PNG file, whole or not at all."""
-    with whole(path) as partial:
+    with whole(path, make_folder=True) as partial:
         image.save(partial, format="png")
 
 
@@ -89,8 +89,7 @@ def voc_palette() -> list[int]:
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
     """A text file, whole or not at all."""
-    with whole(path) as partial:
-        partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    write_text(path, "".join(f"{line}\n" for line in lines), make_folder=True)
 
 
 def read_record(root: Path, name: str) -> dict | None:

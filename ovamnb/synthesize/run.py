@@ -24,7 +24,8 @@ from tqdm.auto import tqdm
 from ..crf import load_crf
 from ..evaluation.data import IGNORED, Data
 from ..evaluation.rows import TOKEN, Look, needs_crf, parse
-from ..evaluation.store import clear_partials, model_settings, parts_mark, tokens_mark, write
+from ..evaluation.store import model_settings, parts_mark, tokens_mark, write
+from ..files import clear_partials
 from ..goal import evenly
 from ..images import finest_grid
 from ..pipelines import factor
