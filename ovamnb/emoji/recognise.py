@@ -10,7 +10,9 @@ ground's light nor flat areas of the right colour count, only outlines and parts
     B(x) = G_0.8 * x - G_5 * x              per channel, G_σ a Gaussian of σ pixels
     recognition = max over templates t and places p of  ⟨B(x)_p, B(t)⟩ / (|B(x)_p| |B(t)|)
 
-where B(x)_p is the part of the picture that the template covers.
+where B(x)_p is the part of the picture that the template covers. Of 28 rendered scenes of one object all are
+recognised, the median is .94; sprites of other classes reach .29 on average, one in twenty more than .44.
+What is little more than a disc, as a ball or a tree, can be mistaken for another disc (.53).
 
     python -m ovamnb.emoji.recognise runs/bundled/pipeline --sheet sheet.png
 
