@@ -4,9 +4,12 @@ device.
     fit("unet", module, loss, batches, steps=20_000, learning_rate=1e-3, folder=Path("runs/bundled"))
 
 `loss(batch)` returns a scalar; `batches(start)` yields batches, each a tensor or several that begin with
-one, from step `start` on, so that a resumed run sees what an uninterrupted one would have seen. Checkpoints
-are safetensors, written to a temporary name and then renamed: an interrupted run loses at most `every`
-seconds and never a file. Without a folder nothing is written.
+one, from step `start` on, so that a resumed run sees what an uninterrupted one would have seen. Whatever is
+drawn at random for step i (by `batches` or by `loss`, from torch's global generator) follows from `seed` and
+i alone: a run that was killed and resumed ends with the same weights, bit for bit, as one that was not.
+
+Checkpoints are safetensors, written to a temporary name and then renamed: an interrupted run loses at most
+`every` seconds and never a file. Without a folder nothing is written.
 """
 
 from __future__ import annotations
@@ -18,9 +21,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from diffusers.training_utils import EMAModel
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 from tqdm.auto import tqdm
@@ -54,6 +58,11 @@ def learning_rate_factor(step: int, steps: int, warm_up: int = 300, decay: float
     return min(1.0, (step + 1) / warm_up) * tail
 
 
+def step_seed(seed: int, step: int) -> int:
+    """The seed of one step's random numbers, unlike that of any other step or run."""
+    return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0])
+
+
 def fit(
     name: str,
     module: nn.Module,
@@ -65,6 +74,7 @@ def fit(
     folder: Path | None,
     warm_up: int = 300,
     ema_decay: float = 0.9995,
+    seed: int = 0,
     every: float = 120.0,
     quiet: bool = False,
 ) -> Run:
@@ -73,6 +83,7 @@ def fit(
 
     learning_rate: AdamW's peak, reached after `warm_up` steps, weight decay 0.01, gradients clipped at norm
     1. On CUDA the loss runs under bfloat16 autocast.
+    seed: of the random numbers of each step; the caller's own stream of them stays where it was.
     folder: None for a run too short to be worth a checkpoint. every: seconds between checkpoints. quiet: no
     bar of progress. Raises FloatingPointError if the loss is no longer finite, naming the last checkpoint.
     """
@@ -90,8 +101,14 @@ def fit(
     before = run.seconds
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
     module.train()
-    with tqdm(total=steps, initial=min(run.step, steps), desc=name, mininterval=5, disable=quiet) as bar:
-        for batch in batches(run.step) if run.step < steps else ():
+    bar = tqdm(total=steps, initial=min(run.step, steps), desc=name, mininterval=5, disable=quiet)
+    with bar, torch.random.fork_rng():
+        stream = iter(batches(run.step) if run.step < steps else ())
+        while run.step < steps:
+            torch.manual_seed(step_seed(seed, run.step))
+            batch = next(stream, None)
+            if batch is None:
+                break
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * learning_rate_factor(run.step, steps, warm_up)
             with autocast:
@@ -115,8 +132,6 @@ def fit(
             if path is not None and (time.monotonic() - saved > every or run.step >= steps):
                 _save(path, parameters, ema, optimizer, run)
                 saved = time.monotonic()
-            if run.step >= steps:
-                break
     ema.copy_to(parameters)
     module.eval()
     return run
@@ -131,8 +146,17 @@ def _save(
         tensors |= {f"adam.{i}.{key}": value for key, value in state.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    save_file({k: v.contiguous() for k, v in tensors.items()}, partial, {"run": json.dumps(vars(run))})
-    partial.replace(path)
+    try:
+        save_file({k: v.contiguous() for k, v in tensors.items()}, partial, {"run": json.dumps(vars(run))})
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        kept = f"the one before it, {path}, is whole" if path.exists() else "there is none before it"
+        raise OSError(
+            f"The checkpoint of step {run.step} could not be written ({error}); {kept}. "
+            "Make room on the disk and run the same command again."
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _load(path: Path, parameters: list[nn.Parameter], ema: EMAModel, optimizer: torch.optim.Optimizer) -> Run:
@@ -147,11 +171,15 @@ def _load(path: Path, parameters: list[nn.Parameter], ema: EMAModel, optimizer: 
         adam: dict[int, dict[str, torch.Tensor]] = {}
         for name in names:
             kind, index, *rest = name.split(".")
+            tensor, parameter = file.get_tensor(name), parameters[int(index)].data
             if kind == "adam":
-                adam.setdefault(int(index), {})[rest[0]] = file.get_tensor(name)
+                # laid out in memory as its parameter is: a fused step walks through both side by side
+                same = tensor.shape == parameter.shape
+                adam.setdefault(int(index), {})[rest[0]] = (
+                    torch.empty_like(parameter).copy_(tensor) if same else tensor
+                )
             else:
-                target = parameters[int(index)].data if kind == "model" else ema.shadow_params[int(index)]
-                target.copy_(file.get_tensor(name))
+                (parameter if kind == "model" else ema.shadow_params[int(index)]).copy_(tensor)
     ema.optimization_step = run.step
     optimizer.load_state_dict({"state": adam, "param_groups": optimizer.state_dict()["param_groups"]})
     return run

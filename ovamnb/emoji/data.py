@@ -4,7 +4,7 @@ resumes."""
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,19 +53,21 @@ def of_concept(name: str, concept: str, count: int, objects: int = 1, seed: int 
 
 @dataclass
 class Scenes(Dataset):
-    """Scenes `start` … `stop` of a stream as (image (3, h, w) in [-1, 1], label map (h, w), caption)."""
+    """Scenes `start` … `stop` of a stream as (image (3, h, w) in [-1, 1], label map (h, w), caption).
+    `compose` makes one of a generator and a size (h, w)."""
 
     stream: str
     start: int
     stop: int
     size: tuple[int, int]
     seed: int = 0
+    compose: Callable[..., Scene] = scene
 
     def __len__(self) -> int:
         return self.stop - self.start
 
     def __getitem__(self, i: int) -> tuple[torch.Tensor, torch.Tensor, str]:
-        picture = scene(stream_rng(self.seed, self.stream, self.start + i), size=self.size)
+        picture = self.compose(stream_rng(self.seed, self.stream, self.start + i), size=self.size)
         return to_tensor(picture.image), torch.from_numpy(picture.labels), picture.caption
 
 
@@ -75,8 +77,17 @@ def to_tensor(image: np.ndarray) -> torch.Tensor:
 
 
 def batches(
-    stream: str, first: int, count: int, *, batch: int, size: tuple[int, int], seed: int = 0, workers: int = 0
+    stream: str,
+    first: int,
+    count: int,
+    *,
+    batch: int,
+    size: tuple[int, int],
+    seed: int = 0,
+    workers: int = 0,
+    compose: Callable[..., Scene] = scene,
 ) -> Iterator[list]:
     """Batches `first` … `first + count - 1` of a stream, in order, whatever the number of workers."""
-    data = Scenes(stream, first * batch, (first + count) * batch, size, seed)
-    return iter(DataLoader(data, batch_size=batch, num_workers=workers))
+    data = Scenes(stream, first * batch, (first + count) * batch, size, seed, compose)
+    own = torch.Generator()  # a loader draws a number when it starts: not from the caller's stream of them
+    return iter(DataLoader(data, batch_size=batch, num_workers=workers, generator=own))

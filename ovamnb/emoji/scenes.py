@@ -20,6 +20,8 @@ from .sprites import CONCEPTS, NATURAL_COLOUR, PAINTABLE, PAINTS, STYLES, sprite
 
 MAX_HIDDEN = 0.25  # of an object's area; more, and its mask no longer shows what its word says
 _TRIES = 24  # to find a free place before the object is left out
+_SHARES = ((0.5, 0.8), (0.4, 0.56), (0.34, 0.46))  # an object's side by how many there are, of the canvas's
+_WHOLE = 128  # pixels: the canvas of which a smaller one is a cutting, where objects are given in pixels
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ def scene(
     ground_name: str | None = None,
     style: str | None = None,
     plain: bool = False,
+    sides: Sequence[tuple[float, float]] | None = None,
+    telling: words.Telling | None = None,
 ) -> Scene:
     """Composes one to three objects on a ground; the same seed gives the same scene.
 
@@ -70,30 +74,51 @@ def scene(
     each its own.
     plain: the caption uses class names only, no colours, synonyms or hypernyms. An object that finds no
     place where at least 75 % of everything stays visible is left out of picture and caption.
+    sides: the smallest and the largest side in pixels of the only object, of each of two, of each of three,
+    by default shares of the canvas. With it the ground, too, is as large as on 128×128 pixels: a small
+    canvas shows a cutting of a large one.
+    telling: how much the caption tells; with it, all objects are of one style, and the caption's opening
+    names it or none.
     """
     rng = np.random.default_rng(rng)
     if concepts is None:
         count = int(rng.choice((1, 2, 3), p=(0.2, 0.5, 0.3))) if count is None else count
         concepts = [CONCEPTS[i] for i in rng.choice(len(CONCEPTS), size=count, replace=False)]
     ground_name = words.pick(rng, GROUNDS) if ground_name is None else ground_name
-    canvas = Image.fromarray(ground(ground_name, rng, size))
+    if telling is not None and style is None:
+        style = words.pick(rng, STYLES)
+    full = size if sides is None else (max(_WHOLE, size[0]), max(_WHOLE, size[1]))
+    canvas = Image.fromarray(_cutting(rng, ground(ground_name, rng, full), size))
     labels = np.zeros(size, np.uint8)
     whole = np.zeros(len(CONCEPTS) + 1, np.int64)  # each object's area before anything hid a part of it
     placed: dict[str, tuple[str, str | None]] = {}
+    crowd = min(len(concepts), len(_SHARES)) - 1
+    shares = _SHARES[crowd] if sides is None else tuple(min(1.0, side / min(size)) for side in sides[crowd])
     for concept in concepts:
         chosen = words.pick(rng, STYLES) if style is None else style
         colour = words.pick(rng, tuple(PAINTS)) if concept in PAINTABLE else None
-        if _place(rng, canvas, labels, whole, concept, sprite(concept, chosen, colour), len(concepts)):
+        if _place(rng, canvas, labels, whole, concept, sprite(concept, chosen, colour), shares):
             placed[concept] = (chosen, colour or NATURAL_COLOUR.get(concept))
-    objects, phrases = [], []
+    objects, phrases, told = [], [], telling or words.Telling()
     for concept, box in sorted(_boxes(labels, placed).items(), key=lambda item: item[1][0] + item[1][2]):
         chosen, colour = placed[concept]
         word = words.NAMES[concept][0] if plain else words.choose_word(rng, concept)
         objects.append(SceneObject(concept, word, chosen, colour, box))
-        phrases.append(words.noun_phrase(rng, word, None if plain else colour))
-    said = ground_name if plain or rng.random() < 0.85 else None
-    text = words.caption(rng, phrases, said)
+        phrases.append(words.noun_phrase(rng, word, None if plain else colour, told.colour))
+    said = ground_name if plain or rng.random() < told.ground else None
+    openings = words.PREFIXES if telling is None else words.prefixes(rng, style, told.style)
+    text = words.caption(rng, phrases, said, openings)
     return Scene(np.asarray(canvas), labels, tuple(objects), ground_name, text)
+
+
+def _cutting(rng: np.random.Generator, picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A picture (h, w, 3) itself if it is of this size, else a part of it, from anywhere."""
+    if picture.shape[:2] == size:
+        return picture
+    top, left = (
+        int(rng.integers(0, have - want + 1)) for have, want in zip(picture.shape, size, strict=False)
+    )
+    return picture[top : top + size[0], left : left + size[1]]
 
 
 def _place(
@@ -103,15 +128,14 @@ def _place(
     whole: np.ndarray,
     concept: str,
     tile: np.ndarray,
-    crowd: int,
+    shares: tuple[float, float],
 ) -> bool:
     """Draws the sprite into canvas and labels (h, w), and notes its area in `whole`; False if no place is
-    free enough."""
+    free enough. shares: of the canvas's shorter side, the smallest and the largest."""
     h, w = labels.shape
-    low, high = ((0.5, 0.8), (0.4, 0.56), (0.34, 0.46))[min(crowd, 3) - 1]
     visible = np.bincount(labels.ravel(), minlength=len(whole))
     for attempt in range(_TRIES):
-        side = max(8, round(min(h, w) * rng.uniform(low, high) * (1 - attempt / (2 * _TRIES))))
+        side = max(8, round(min(h, w) * rng.uniform(*shares) * (1 - attempt / (2 * _TRIES))))
         top, left = int(rng.integers(0, h - side + 1)), int(rng.integers(0, w - side + 1))
         under = labels[top : top + side, left : left + side]
         if not _leaves_room(visible, under, whole):

@@ -5,9 +5,12 @@ interruption:
 
 1. text   word vectors distilled from MiniLM, a minute
 2. vae    pixels to latents and back
-3. unet   denoising with text: small pictures first (64×64, four times as many a second), then 128×128
+3. unet   denoising with text: 64×64 pixels, then 96×96, then 128×128 (`stages`)
 
-`--export` trains no further and writes the pipeline from the checkpoints as they are. The word vectors need
+The rate of learning falls over the last quarter of the steps of each: for the UNet these are, in the plans
+below, the larger canvases, which refine what the small one taught. Before that quarter a run can be
+lengthened, by the same command with more steps. `--export` trains no further and writes the pipeline from
+the checkpoints as they are, while another process trains, if need be. The word vectors need
 the extra `train`; to train on a machine without it, take along `OUT/tokenizer` and `OUT/text_encoder` of
 another. The result is a `StableDiffusionPipeline` folder `OUT/pipeline` with a model card; `python -m
 ovamnb.emoji.evaluate OUT/pipeline` adds the figures, and `--install` copies it into the package.
@@ -32,6 +35,10 @@ from transformers import AutoTokenizer, CLIPTextModel
 from ..loop import Run, fit, pick_device
 from . import autoencoder, denoiser
 from .data import Scenes, batches
+from .latents import Latents
+from .stages import STAGES, Stage
+
+_ROW = 100_000_000  # scenes of the VAE's stream from one stage's to the next one's
 
 
 @dataclass(frozen=True)
@@ -42,19 +49,29 @@ class Plan:
     vae_batch: int
     small_steps: int
     small_batch: int
+    middle_steps: int
+    middle_batch: int
     full_steps: int
     full_batch: int
     learning_rate: float
     seed: int = 0
     workers: int = 0
 
+    @property
+    def phases(self) -> list[tuple[Stage, int, int]]:
+        """(stage, steps, batch), in order."""
+        return [
+            (stage, getattr(self, f"{name}_steps"), getattr(self, f"{name}_batch"))
+            for name, stage in STAGES.items()
+        ]
+
 
 PLANS = {
-    "cpu": Plan(3000, 16, 12_000, 32, 4_000, 16, 1e-3),  # a night on two cores
+    "cpu": Plan(16_000, 8, 30_000, 32, 4_000, 16, 6_000, 16, 1e-3),  # 16 hours of one core
     "gpu": Plan(
-        6000, 128, 8_000, 256, 16_000, 256, 1e-3, workers=14
+        6000, 128, 6_000, 256, 2_000, 256, 8_000, 256, 1e-3, workers=14
     ),  # for a data-centre card; not timed yet
-    "smoke": Plan(2, 2, 2, 2, 2, 2, 1e-3),  # proves that every stage runs
+    "smoke": Plan(2, 2, 2, 2, 1, 2, 1, 2, 1e-3),  # proves that every stage runs
 }
 
 
@@ -71,28 +88,44 @@ def train_text(out: Path) -> tuple[AutoTokenizer, CLIPTextModel]:
     return AutoTokenizer.from_pretrained(out / "tokenizer"), encoder
 
 
+def half_precision(device: torch.device) -> torch.autocast:
+    """bfloat16 where a processor multiplies it faster: on CUDA, and on CPUs with AVX-512 for it (a fifth)."""
+    fast = device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_avx512_bf16_supported())
+    return torch.autocast(device.type, torch.bfloat16, enabled=fast)
+
+
 def train_vae(
-    plan: Plan, out: Path, device: torch.device, *, export: bool = False
+    plan: Plan, out: Path, device: torch.device, *, export: bool = False, every: float = 120.0
 ) -> tuple[AutoencoderKL, Run]:
-    """On 64×64 pictures, half of them crops of 128×128 scenes: the convolutions are the same, the steps
+    """On 64×64 pictures, half of them cuttings of 128×128 scenes: the convolutions are the same, the steps
     four times cheaper."""
-    vae = autoencoder.build_autoencoder().to(device)
+    torch.manual_seed(plan.seed)
+    vae = autoencoder.build_autoencoder().to(device, memory_format=torch.channels_last)
+    side, large_side = STAGES["small"].size[0], STAGES["full"].size[0]
 
-    def crops(first: int) -> Iterator[torch.Tensor]:
-        half = plan.vae_batch // 2
-        count = plan.vae_steps - first
-        settings = {"batch": half, "seed": plan.seed, "workers": plan.workers // 2}
-        small = batches("vae", 2 * first, count, size=(64, 64), **settings)
-        large = batches("vae", 2 * plan.vae_steps + first, count, size=(128, 128), **settings)
-        for (whole, *_), (big, *_) in zip(small, large, strict=True):
-            top, left = torch.randint(0, 65, (2,)).tolist()
-            yield torch.cat([whole, big[..., top : top + 64, left : left + 64]])
+    def pictures(name: str, first: int, row: int) -> Iterator[list]:
+        """Batches from step `first` on of a stage's scenes, in a row of their own."""
+        stage, batch = STAGES[name], plan.vae_batch // 2
+        return batches(
+            "vae", row * _ROW // batch + first, plan.vae_steps - first, batch=batch, size=stage.size,
+            seed=plan.seed, workers=plan.workers // 2, compose=stage.compose,
+        )  # fmt: skip
 
-    def loss(images: torch.Tensor) -> torch.Tensor:
-        return autoencoder.reconstruction_loss(vae, images.to(device))
+    def mixed(first: int) -> Iterator[Tensor]:
+        pairs = zip(pictures("small", first, 0), pictures("full", first, 1), strict=True)
+        for (whole, *_), (large, *_) in pairs:
+            top, left = torch.randint(0, large_side - side + 1, (2,)).tolist()
+            part = large[..., top : top + side, left : left + side]
+            yield torch.cat([whole, part]).contiguous(memory_format=torch.channels_last)
 
-    steps = 0 if export else plan.vae_steps
-    run = fit("vae", vae, loss, crops, steps=steps, learning_rate=1e-3, folder=out, ema_decay=0.999)
+    def loss(images: Tensor) -> Tensor:
+        with half_precision(device):
+            return autoencoder.reconstruction_loss(vae, images.to(device))
+
+    run = fit(
+        "vae", vae, loss, mixed, steps=0 if export else plan.vae_steps, learning_rate=1e-3, folder=out,
+        ema_decay=0.999, seed=plan.seed, every=every,
+    )  # fmt: skip
     autoencoder.set_scale(vae, held_out_images(64, plan.seed).to(device))
     return vae.requires_grad_(False), run
 
@@ -106,39 +139,46 @@ def train_unet(
     encoder: CLIPTextModel,
     *,
     export: bool = False,
+    every: float = 120.0,
 ) -> tuple[denoiser.Denoiser, Run]:
-    """UNet, positions and the text encoder's norm together; latents are encoded on the way, so no scene is
-    seen twice."""
-    model = denoiser.Denoiser(denoiser.build_unet(), encoder, denoiser.build_scheduler()).to(device)
+    """UNet, positions and the text encoder's norm together, stage by stage; a tenth of the captions is
+    empty."""
+    torch.manual_seed(plan.seed)
+    model = denoiser.Denoiser(denoiser.build_unet(), encoder, denoiser.build_scheduler())
+    model.to(device, memory_format=torch.channels_last)
 
-    def captioned(first: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        settings = {"seed": plan.seed, "workers": plan.workers}
-        phases = [
-            (plan.small_steps, plan.small_batch, (64, 64)),
-            (plan.full_steps, plan.full_batch, (128, 128)),
-        ]
+    def tokenize(caption: str) -> Tensor:
+        return tokenizer(caption, padding="max_length", truncation=True, return_tensors="pt")["input_ids"][0]
+
+    def encode(images: Tensor) -> Tensor:
+        return autoencoder.encode(vae, images.to(device)).float()
+
+    empty = tokenize("")
+
+    def captioned(first: int) -> Iterator[tuple[Tensor, Tensor]]:
         begin = 0
-        for steps, size_of_batch, size in phases:
-            start = max(0, first - begin)
-            if start < steps:
-                for images, _, captions in batches(
-                    "unet", start, steps - start, batch=size_of_batch, size=size, **settings
-                ):
-                    kept = [text if torch.rand(()) >= denoiser.EMPTY_CAPTIONS else "" for text in captions]
-                    padded = tokenizer(kept, padding="max_length", truncation=True, return_tensors="pt")
-                    yield images, padded["input_ids"]
+        for number, (stage, steps, batch) in enumerate(plan.phases):
+            rest = range(max(0, first - begin), steps)
+            row = Latents(stage, number, batch, encode=encode, tokenize=tokenize, seed=plan.seed)
+            for latents, tokens in map(row.__getitem__, rest):
+                dropped = torch.rand(batch, 1) < denoiser.EMPTY_CAPTIONS
+                yield latents, torch.where(dropped, empty, tokens)
             begin += steps
 
-    def loss(batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        images, tokens = batch
-        return model(autoencoder.encode(vae, images.to(device)).float(), tokens.to(device))
+    def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
+        latents, tokens = (part.to(device) for part in batch)
+        with half_precision(device):
+            return model(latents.contiguous(memory_format=torch.channels_last), tokens)
 
-    steps = 0 if export else plan.small_steps + plan.full_steps
-    run = fit("unet", model, loss, captioned, steps=steps, learning_rate=plan.learning_rate, folder=out)
+    steps = 0 if export else sum(steps for _, steps, _ in plan.phases)
+    run = fit(
+        "unet", model, loss, captioned, steps=steps, learning_rate=plan.learning_rate, folder=out,
+        seed=plan.seed, every=every,
+    )  # fmt: skip
     return model, run
 
 
-def held_out_images(count: int, seed: int) -> torch.Tensor:
+def held_out_images(count: int, seed: int) -> Tensor:
     """(count, 3, 128, 128) in [-1, 1] of the validation stream."""
     data = Scenes("validation", 0, count, (128, 128), seed)
     return torch.stack([data[i][0] for i in range(count)])

@@ -7,6 +7,7 @@ kitten is nearly a cat.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -84,8 +85,20 @@ GROUND_PHRASES: dict[str, tuple[str, ...]] = {
 }
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "brown", "grey", "white")
 PREFIXES = ("", "", "a photograph of", "a picture of")
+STYLE_PREFIXES = {"fluent": "a photograph of", "google": "a painting of", "twitter": "a drawing of"}
+STYLELESS_PREFIXES = ("", "a picture of")
 
 _HYPERNYMS_OF = {name: [h for h, members in HYPERNYMS.items() if name in members] for name in NAMES}
+
+
+@dataclass(frozen=True)
+class Telling:
+    """How much a caption tells: the chances that it names the art style of its scene (as a photograph, a
+    painting or a drawing), an object's colour where it has one, and the ground."""
+
+    style: float = 0.85
+    colour: float = 0.6
+    ground: float = 0.85
 
 
 def pick(rng: np.random.Generator, items: Sequence[str]) -> str:
@@ -104,18 +117,25 @@ def choose_word(rng: np.random.Generator, concept: str) -> str:
     return NAMES[concept][0]
 
 
-def noun_phrase(rng: np.random.Generator, word: str, colour: str | None) -> str:
+def noun_phrase(rng: np.random.Generator, word: str, colour: str | None, chance: float = 0.6) -> str:
     """The word with its article and, if the object has a colour and the dice say so, the colour: "a red
     car"."""
     if word == "furniture":  # not countable
-        return f"{colour} furniture" if colour and rng.random() < 0.6 else "furniture"
-    return with_article(f"{colour} {word}" if colour and rng.random() < 0.6 else word)
+        return f"{colour} furniture" if colour and rng.random() < chance else "furniture"
+    return with_article(f"{colour} {word}" if colour and rng.random() < chance else word)
 
 
-def caption(rng: np.random.Generator, phrases: list[str], ground: str | None) -> str:
-    """Noun phrases from left to right, joined as English does: "a photograph of a cat, a red car and a tree
-    on grass"."""
+def prefixes(rng: np.random.Generator, style: str, chance: float) -> tuple[str, ...]:
+    """How a caption may begin: with its art style, if the dice say so, else without any."""
+    return (STYLE_PREFIXES[style],) if rng.random() < chance else STYLELESS_PREFIXES
+
+
+def caption(
+    rng: np.random.Generator, phrases: list[str], ground: str | None, openings: Sequence[str] = PREFIXES
+) -> str:
+    """Noun phrases from left to right, joined as English does, behind one of the openings: "a photograph of
+    a cat, a red car and a tree on grass"."""
     *head, last = phrases
     listed = f"{', '.join(head)} and {last}" if head else last
     where = pick(rng, GROUND_PHRASES[ground]) if ground is not None else ""
-    return " ".join(part for part in (pick(rng, PREFIXES), listed, where) if part)
+    return " ".join(part for part in (pick(rng, openings), listed, where) if part)
