@@ -110,6 +110,7 @@ def test_settings_follow_the_model():
 
 
 class TestCommand:
+    @pytest.mark.slow
     def test_a_table_of_settings(self, tmp_path, capsys):
         groups = ["blocks", "evenly spaced steps", "precision"]
         few = ["--limit", "1", "--device", "cpu", "--out", str(tmp_path)]

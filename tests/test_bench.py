@@ -25,6 +25,7 @@ def tiny(monkeypatch):
     monkeypatch.setattr(asking, "COUNTS", (1, 3))
 
 
+@pytest.mark.slow
 def test_every_row_is_printed(tiny, capsys):
     bench.main("--shapes bundled --parts recording segmentation --steps 1 --repeat 1".split())
     bench.main("--shapes tiny --parts asking --steps 3 --repeat 1 --no-peaks".split())
@@ -78,6 +79,7 @@ def test_a_stack_of_all_maps_is_counted_by_hand():
     assert found["stack"] == memory.PASSES * layers * 4 * (32 * 32) ** 2 * 4
 
 
+@pytest.mark.slow
 def test_a_token_is_learned_in_every_way(capsys):
     tokens.main(["--epochs", "2", "--steps", "4", "--unseen", "1"])
     said = capsys.readouterr().out

@@ -35,6 +35,7 @@ def test_it_is_small_and_holds_safetensors_only():
 
 
 @pytest.mark.parametrize("how", ["diffusers", "ovamnb"])
+@pytest.mark.slow
 def test_it_loads_in_a_fresh_process_without_a_warning(how):
     load = {
         "diffusers": "from diffusers import StableDiffusionPipeline as P\n"
@@ -120,6 +121,7 @@ def test_the_card_holds_the_measured_figures():
         assert needed in card
 
 
+@pytest.mark.slow
 def test_the_readme_keeps_its_word():
     readme = (BUNDLED.parents[2] / "README.md").read_text()
     [code] = re.findall(r"```python\n(.*?)```", readme, re.S)

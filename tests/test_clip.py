@@ -64,6 +64,7 @@ def test_rates_by_hand():
     assert rates["precision"] == pytest.approx(2 / 3) and rates["recall"] == pytest.approx(2 / 3)
 
 
+@pytest.mark.slow
 def test_tuning_never_ends_below_the_paper_and_leaves_a_recipe(tmp_path, monkeypatch, capsys):
     shutil.copytree(BUNDLED, tmp_path / "model")
     monkeypatch.setattr(tune, "choices", lambda pipe: {"timesteps": [(300,)], "together": [True]})

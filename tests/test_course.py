@@ -37,6 +37,7 @@ def heads_averaged(scores: torch.Tensor) -> torch.Tensor:
     return scores.mean(dim=-3, keepdim=True).softmax(dim=-1).expand_as(scores)
 
 
+@pytest.mark.slow
 class TestPlantedFault:
     """A wrong idea in the package stops chapter 01, with a sentence that names it."""
 
@@ -225,6 +226,7 @@ ANSWERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("chapter", "verdict"), [(chapter, verdict) for chapter in ANSWERS for verdict in ANSWERS[chapter]]
 )

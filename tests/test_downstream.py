@@ -211,6 +211,7 @@ class TestLearning:
                 and 0 <= labels.min() <= labels.max() <= 3
             )
 
+    @pytest.mark.slow
     def test_it_learns_and_the_same_seed_learns_the_same(self):
         options = {"steps": 30, "batch": 4, "size": (32, 48), "quiet": True, "device": "cpu"}
         data, test = Blocks(12), Blocks(4, first=30)
@@ -458,6 +459,7 @@ class TestCommand:
                 command.main([*arguments, "--mixes", "real", "--out", str(tmp_path / "out")])
             assert message in " ".join(capsys.readouterr().err.split())
 
+    @pytest.mark.slow
     def test_two_processes_find_what_one_finds(self, tmp_path):
         arguments = ["--real", "folder", "--root", str(write_real(tmp_path / "real"))]
         arguments += ["--synthetic", str(write_set(tmp_path / "set", Blocks(2, ("cat",), first=50)))]

@@ -394,6 +394,7 @@ class TestCommand:
             assert ended.value.code == 2 and message in said and said.count("\n") == 1, said
 
     @pytest.mark.usefixtures("loaded_once")
+    @pytest.mark.slow
     def test_each_settings_have_a_folder_of_their_own(self, tmp_path, monkeypatch, capsys):
         monkeypatch.chdir(tmp_path)
         bundled = ov.load_tokens()
@@ -455,6 +456,7 @@ class TestCommand:
         few = ["--limit", "900", "--choose-on", "40"]
         assert limits(parser.parse_args(few)) == {"validation": 40, "test": 900}
 
+    @pytest.mark.slow
     def test_two_processes_one_of_them_killed_find_what_one_finds(self, tmp_path):
         """Both are of one run; the killed one is missed by the other. `accelerate launch` then goes on."""
         options = ["--methods", "ovam", "daam:token", "--limit", "2", "--device", "cpu"]

@@ -50,6 +50,7 @@ def test_a_claim_that_fails_is_still_noted(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="these kernels are x86's")
 @pytest.mark.parametrize("kernels", [name for name in arithmetic.KERNELS if name != "native"])
+@pytest.mark.slow
 def test_arithmetic_reaches_the_kernels(kernels: str) -> None:
     """Nothing that is asserted under another arithmetic means much if PyTorch went on as before."""
     code = "import torch; print(torch.backends.cpu.get_cpu_capability(), torch.get_num_threads())"

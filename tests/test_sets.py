@@ -55,6 +55,7 @@ class TestDrawn:
         named = [mentions(e.prompt, CONCEPTS[k - 1]) for e in data for k in e.present()]
         assert 0.05 < 1 - np.mean(named) < 0.5
 
+    @pytest.mark.slow
     def test_the_model_draws_the_picture_that_was_labelled(self):
         pipe, data = bundled_pipe(), load_data("emoji-sim")
         plan = Evaluation(pipe, ["ovam"])

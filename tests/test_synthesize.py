@@ -153,6 +153,7 @@ class TestWhatIsWritten:
 
 
 class TestOtherReaders:
+    @pytest.mark.slow
     def test_datasets(self, copy, tmp_path):
         pytest.importorskip("datasets", reason="the extra `readers` brings it")
         synthesize(copy, "--least-score", "60")
@@ -190,6 +191,7 @@ class TestOtherReaders:
 
 
 class TestGoingOn:
+    @pytest.mark.slow
     def test_after_a_kill_nothing_is_drawn_twice(self, made, tmp_path):
         folder = tmp_path / "set"
         arguments = [*OPTIONS, *EVERYTHING, "--n", "4", "--out", str(folder)]
@@ -205,6 +207,7 @@ class TestGoingOn:
         assert times_of(folder, done) == before
         assert bytes_of(folder) == bytes_of(made) and not list(folder.rglob("*.partial"))
 
+    @pytest.mark.slow
     def test_two_processes_one_of_them_killed_draw_what_one_draws(self, made, tmp_path):
         folder, said = tmp_path / "set", tmp_path / "said"
         arguments = [*OPTIONS, *EVERYTHING, "--n", "4", "--out", str(folder)]

@@ -91,6 +91,7 @@ def test_scenes_of_a_concept(objects):
     assert all(len(p.objects) == objects and "cat" in [t.concept for t in p.objects] for p in pictures)
 
 
+@pytest.mark.slow
 def test_the_measurement_runs_and_keeps_its_rows(monkeypatch, tmp_path, capsys):
     pytest.importorskip("pydensecrf", reason="no dense CRF here")
     monkeypatch.setattr(measure_tokens, "CONCEPTS", ("cat",))

@@ -20,6 +20,7 @@ def written(path: Path, *code: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_notebook_runs_on_this_python_and_is_stored_without_what_changes(tmp_path: Path) -> None:
     # Memory counts once it is written to, and is looked at a few times a second.
     code = "import sys, time\n\nblock = b'x' * (300 * 2**20)\ntime.sleep(1)\nprint(sys.executable)"

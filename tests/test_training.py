@@ -128,6 +128,7 @@ def words_only(folder):
     encoder.save_pretrained(folder / "text_encoder")
 
 
+@pytest.mark.slow
 def test_every_stage_runs_and_the_result_is_a_pipeline_with_a_record(tmp_path, monkeypatch):
     words_only(tmp_path)
     monkeypatch.setattr(train, "held_out_images", lambda count, seed: torch.rand(2, 3, 64, 64))
@@ -141,6 +142,7 @@ def test_every_stage_runs_and_the_result_is_a_pipeline_with_a_record(tmp_path, m
     assert len(list((tmp_path / "pipeline" / "unet").glob("*.safetensors"))) > 1
 
 
+@pytest.mark.slow
 def test_vae_and_unet_killed_and_resumed_are_those_of_an_unbroken_run(tmp_path, monkeypatch):
     """Through all stages, on small networks; the kill comes between two checkpoints."""
     words_only(tmp_path)
