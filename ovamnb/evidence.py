@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .images import encode_image, encode_prompts, noised, prepare
+from . import checks
+from .images import check_prompts, encode_image, encode_prompts, noised, prepare
 
 
 @torch.no_grad()
@@ -29,9 +30,15 @@ def evidence(
     text's. What a model predicts better when it reads "cat" has a cat in it. (Diffusion Classifier, Li et
     al., ICCV 2023, arXiv 2303.16203, compares such errors between classes; here each is held against the
     error without any text.)
+
+    Raises ValueError without texts and for words that the model does not know, which all would be one and the
+    same to it; TypeError for arguments of a wrong kind.
     """
+    texts = checks.entries("texts", texts, "texts")
     if not texts:
         raise ValueError("There is no text to judge: give at least one.")
+    batch = checks.whole("batch", batch, 1, why="counts texts")
+    check_prompts(pipe, texts)
     latents = encode_image(pipe, prepare(pipe, image))
     draws = list(noised(pipe, latents, timesteps, samples, seed))
     errors = torch.zeros(len(texts) + 1)

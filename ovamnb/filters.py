@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 
+from . import checks
 from .evidence import evidence
 from .images import as_rgb
 from .text import with_article
@@ -61,6 +62,12 @@ class ClipFilter:
 
     @torch.no_grad()
     def __call__(self, image, classes: Sequence[str]) -> list[str]:
+        """The classes that the image shows; ValueError for those with a word that this CLIP does not know."""
+        classes = checks.entries("classes", classes, "words")
+        if strange := [name for name in classes if not self.knows(name)]:
+            raise ValueError(
+                f"This CLIP does not know all words of {', '.join(map(repr, strange))}: name it otherwise."
+            )
         picture, texts = self.embed(image, [f"a photograph of {with_article(name)}" for name in classes])
         near = texts @ picture[0]  # (class,), cosines
         kept = (near >= self.near_best * near.max()) | (near >= self.least)
@@ -68,6 +75,12 @@ class ClipFilter:
             caption = self.embed(image, [self.captioner(image)])[1][0]
             kept |= texts @ caption >= self.near_caption
         return [name for name, stays in zip(classes, kept.tolist(), strict=True) if stays]
+
+    def knows(self, text: str) -> bool:
+        """Whether no word of a text is the unknown token. (To CLIP's own tokenizer none is: it spells.)"""
+        tokenizer = self.processor.tokenizer
+        spells = tokenizer.unk_token_id in (None, tokenizer.eos_token_id)
+        return spells or tokenizer.unk_token_id not in tokenizer(text)["input_ids"]
 
     def embed(self, image, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Unit vectors of the image (1, dim) and of the texts (text, dim)."""
@@ -93,6 +106,7 @@ class DiffusionFilter:
         self.pipe, self.threshold, self.most, self.options = pipe, threshold, most, options
 
     def __call__(self, image, classes: Sequence[str]) -> list[str]:
+        classes = checks.entries("classes", classes, "words")
         texts = [f"a photograph of {with_article(name)}" for name in classes]
         gains = evidence(self.pipe, image, texts, **self.options)
         best = gains.argsort(descending=True)[: self.most].tolist()

@@ -51,7 +51,7 @@ def record_image(
     """
     require_parts(pipe)
     _check_noise(pipe, timesteps, samples, seed)
-    _check_prompts(pipe, prompt)
+    check_prompts(pipe, prompt)
     ready = prepare(pipe, image, size)
     latents = encode_image(pipe, ready)
     states, extra = encode_prompts(pipe, prompt, latents)
@@ -98,7 +98,7 @@ def _check_noise(pipe, timesteps, samples, seed) -> tuple[list[int], int, int]:
     return chosen, samples, checks.seed(seed)
 
 
-def _check_prompts(pipe, prompt) -> None:
+def check_prompts(pipe, prompt) -> None:
     """ValueError for a prompt with unknown words; a warning for one of too many, which the pipeline cuts
     off."""
     encoder = TextEncoder.of(pipe)

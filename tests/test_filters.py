@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from conftest import sd_pipeline, word_tokenizer
 
 import ovamnb as ov
 from ovamnb import captions, filters
 from ovamnb.captions import BlipCaptioner, DiffusionCaptioner
+from ovamnb.evidence import evidence
 from ovamnb.filters import ClipFilter, DiffusionFilter
 
 CLASSES = ["cat", "dog", "car"]
@@ -68,6 +70,25 @@ class TestClip:
         assert ClipFilter.load(tmp_path, near_best=1.0)(image, CLASSES) == ClipFilter(*clip, near_best=1.0)(
             image, CLASSES
         )
+
+
+class TestWordsThatAModelLacks:
+    """All of them are one and the same token to it, and would be one answer."""
+
+    def test_clip(self, image):
+        with pytest.raises(
+            ValueError, match="This CLIP does not know all words of 'quark': name it otherwise"
+        ):
+            ClipFilter.load("bundled")(image, ["cat", "quark"])
+
+    def test_the_diffusion_model_itself(self, image):
+        with pytest.raises(ValueError, match="vocabulary has no word 'quark'"):
+            evidence(sd_pipeline(word_tokenizer()), image, ["a cat", "a quark"])
+
+    @pytest.mark.parametrize("options", [{"texts": "cat"}, {"texts": []}, {"batch": 0}, {"batch": None}])
+    def test_what_evidence_cannot_use(self, pipe, image, options):
+        with pytest.raises((TypeError, ValueError), match=r"texts|text to judge"):
+            evidence(pipe, image, **{"texts": ["a cat"]} | options)
 
 
 class TestBlip:
