@@ -1,6 +1,7 @@
 """Small pipelines with random weights and real tokenizers, built in the process: no download, no GPU."""
 
 import os
+import signal
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that reaches for the network is a mistake
 # One thread for each process that shares the tests, and for those it starts (`make test THREADS=2`: two).
@@ -168,6 +169,14 @@ def hooks_of(model):
     """How many hooks stand on a model and its parts."""
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_forward_hooks_with_kwargs")
     return sum(len(getattr(module, kind)) for module in model.modules() for kind in kinds)
+
+
+@pytest.fixture
+def interruptible():
+    """Ctrl-C interrupts, even where the tests were started in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

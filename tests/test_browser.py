@@ -91,6 +91,11 @@ def browser():
         browser.close()
 
 
+def answered(dialog) -> None:
+    print("JupyterLab asked:", dialog.inner_text())
+    dialog.locator("button.jp-mod-accept").click()
+
+
 @pytest.fixture
 def page(browser, lab: str, request):
     """The page of the notebook that the test names, its cell run."""
@@ -104,6 +109,8 @@ def page(browser, lab: str, request):
             break
         except urllib.error.URLError:
             page.wait_for_timeout(250)
+    # Now and then JupyterLab has a question of its own, over everything else: take its first choice.
+    page.add_locator_handler(page.locator(".jp-Dialog"), answered)
     page.goto(address)
     page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
     for _ in range(30):  # a key pressed too early is lost

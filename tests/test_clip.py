@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from shared_fixtures import bundled_pipe
 
 from ovamnb.emoji import train_clip, tune
 from ovamnb.emoji.clip import CLIP, TABLE, build_clip, load_clip
@@ -40,7 +41,7 @@ class TestBundled:
 
     def test_it_shares_the_word_table_of_the_diffusion_model(self):
         table = load_clip()[0].state_dict()[TABLE]
-        torch.testing.assert_close(table, load_pipeline().text_encoder.get_input_embeddings().weight.float())
+        torch.testing.assert_close(table, bundled_pipe().text_encoder.get_input_embeddings().weight.float())
 
 
 def test_without_weights_it_says_how_to_get_them(tmp_path):
@@ -79,5 +80,5 @@ def test_tuning_never_ends_below_the_paper_and_leaves_a_recipe(tmp_path, monkeyp
 
 def test_the_settings_to_try_are_fields_of_a_recipe():
     fields = set(vars(Recipe()))
-    tried = tune.choices(load_pipeline())
+    tried = tune.choices(bundled_pipe())
     assert set(tried) <= fields and all(tried.values())

@@ -59,6 +59,7 @@ class TestEnds:
     def test_an_interruption(self, capsys):
         assert ended(capsys, KeyboardInterrupt()) == f"Stopped. {GOES_ON}"
 
+    @pytest.mark.usefixtures("interruptible")
     def test_a_signal_is_one(self, capsys):
         with pytest.raises(SystemExit) as left, ends("prog"):
             os.kill(os.getpid(), signal.SIGINT)

@@ -427,7 +427,7 @@ class TestCommand:
             evaluate.main([*self.FEW, "--tokens", "others.safetensors", "--out", str(usual)])
         assert ended.value.code == 1 and "other settings (tokens: " in capsys.readouterr().err
 
-    @pytest.mark.usefixtures("loaded_once")
+    @pytest.mark.usefixtures("loaded_once", "interruptible")
     def test_a_full_disk_and_ctrl_c_end_in_a_line(self, tmp_path, monkeypatch, capsys):
         with monkeypatch.context() as patch:
             patch.setattr(Path, "write_text", full_disk)

@@ -88,6 +88,7 @@ def test_what_is_no_notebook_is_refused_before_any_runs(
     assert ended.value.code == 2 and "where a folder is needed" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interruption_ends_the_tour_and_its_kernel(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
