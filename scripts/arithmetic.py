@@ -25,12 +25,10 @@ def environment(kernels: str, threads: int) -> dict[str, str]:
     """The environment variables of a setting; threads that wait leave the core to others."""
     if kernels not in KERNELS:
         raise ValueError(f"There is no arithmetic {kernels!r}: say {', '.join(KERNELS)}.")
-    count = str(threads)
     return KERNELS[kernels] | {
-        "OMP_NUM_THREADS": count,
-        "MKL_NUM_THREADS": count,
+        "OMP_NUM_THREADS": str(threads),
         "OMP_WAIT_POLICY": "PASSIVE",
-    }
+    }  # MKL follows OMP
 
 
 def main() -> None:
