@@ -8,8 +8,8 @@ one, from step `start` on, so that a resumed run sees what an uninterrupted one 
 drawn at random for step i (by `batches` or by `loss`, from torch's global generator) follows from `seed` and
 i alone: a run that was killed and resumed ends with the same weights, bit for bit, as one that was not.
 
-Checkpoints are safetensors, written to a temporary name and then renamed: an interrupted run loses at most
-`every` seconds and never a file. Without a folder nothing is written.
+Checkpoints are safetensors, there whole or not at all: an interrupted run loses at most `every` seconds and
+never a file. Without a folder nothing is written.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers.training_utils import EMAModel
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 from tqdm.auto import tqdm
+
+from .files import whole
 
 
 @dataclass
@@ -144,19 +146,16 @@ def _save(
     tensors |= {f"ema.{i}": p for i, p in enumerate(ema.shadow_params)}
     for i, state in optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{i}.{key}": value for key, value in state.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
     try:
-        save_file({k: v.contiguous() for k, v in tensors.items()}, partial, {"run": json.dumps(vars(run))})
-        partial.replace(path)
-    except (OSError, SafetensorError) as error:
-        kept = f"the one before it, {path}, is whole" if path.exists() else "there is none before it"
+        with whole(path, make_folder=True) as partial:
+            save_file(
+                {k: v.contiguous() for k, v in tensors.items()}, partial, {"run": json.dumps(vars(run))}
+            )
+    except OSError as error:
+        kept = "the one before it is whole" if path.exists() else "there is none before it"
         raise OSError(
-            f"The checkpoint of step {run.step} could not be written ({error}); {kept}. "
-            "Make room on the disk and run the same command again."
+            f"The checkpoint of step {run.step} is missing: {error} Then run the same command again; {kept}."
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _load(path: Path, parameters: list[nn.Parameter], ema: EMAModel, optimizer: torch.optim.Optimizer) -> Run:
