@@ -78,6 +78,7 @@ def fit(
     ema_decay: float = 0.9995,
     seed: int = 0,
     every: float = 120.0,
+    until: float = math.inf,
     quiet: bool = False,
 ) -> Run:
     """Trains `module` in place until `steps`, resuming from `folder/name.safetensors`; at the end it holds
@@ -86,8 +87,10 @@ def fit(
     learning_rate: AdamW's peak, reached after `warm_up` steps, weight decay 0.01, gradients clipped at norm
     1. On CUDA the loss runs under bfloat16 autocast.
     seed: of the random numbers of each step; the caller's own stream of them stays where it was.
-    folder: None for a run too short to be worth a checkpoint. every: seconds between checkpoints. quiet: no
-    bar of progress. Raises FloatingPointError if the loss is no longer finite, naming the last checkpoint.
+    folder: None for a run too short to be worth a checkpoint. every: seconds between checkpoints. until: a
+    moment of `time.monotonic`; the step that is under way then is the last one, and a checkpoint follows it.
+    quiet: no bar of progress. Raises FloatingPointError if the loss is no longer finite, naming the last
+    checkpoint.
     """
     parameters = [p for p in module.parameters() if p.requires_grad]
     device = parameters[0].device
@@ -95,7 +98,9 @@ def fit(
     optimizer = torch.optim.AdamW(
         parameters, learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=fused
     )
-    ema = EMAModel(parameters, decay=ema_decay, use_ema_warmup=True, power=0.75)
+    # Three kernels for all parameters in place of three for each: a GPU waits for the calls, a CPU does not.
+    together = device.type == "cuda"
+    ema = EMAModel(parameters, decay=ema_decay, use_ema_warmup=True, power=0.75, foreach=together)
     path, run = None if folder is None else folder / f"{name}.safetensors", Run()
     if path is not None and path.exists():
         run = _load(path, parameters, ema, optimizer)
@@ -123,17 +128,21 @@ def fit(
             run.step += 1
             run.scenes += len(batch if isinstance(batch, torch.Tensor) else batch[0])
             if run.step % 10 == 0:  # reading the loss waits for the device
-                now = value.item()
-                if not math.isfinite(now):
+                new = value.item()
+                if not math.isfinite(new):
                     remedy = "with a lower rate" if path is None else f"from {path}"
-                    raise FloatingPointError(f"{name}: loss {now} at step {run.step}; start again {remedy}.")
-                run.loss = now if math.isnan(run.loss) else 0.9 * run.loss + 0.1 * now
-                bar.set_postfix(loss=f"{run.loss:.4f}")
+                    raise FloatingPointError(f"{name}: loss {new} at step {run.step}; start again {remedy}.")
+                run.loss = new if math.isnan(run.loss) else 0.9 * run.loss + 0.1 * new
+                bar.set_postfix(loss=f"{run.loss:.4f}", refresh=False)
             bar.update()
-            run.seconds = before + time.monotonic() - started
-            if path is not None and (time.monotonic() - saved > every or run.step >= steps):
+            now = time.monotonic()
+            run.seconds = before + now - started
+            last = run.step >= steps or now >= until
+            if path is not None and (now - saved > every or last):
                 _save(path, parameters, ema, optimizer, run)
                 saved = time.monotonic()
+            if last:
+                break
     ema.copy_to(parameters)
     module.eval()
     return run
