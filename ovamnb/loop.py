@@ -8,8 +8,8 @@ one, from step `start` on, so that a resumed run sees what an uninterrupted one 
 drawn at random for step i (by `batches` or by `loss`, from torch's global generator) follows from `seed` and
 i alone: a run that was killed and resumed ends with the same weights, bit for bit, as one that was not.
 
-Checkpoints are safetensors, written to a temporary name and then renamed: an interrupted run loses at most
-`every` seconds and never a file. Without a folder nothing is written.
+Checkpoints are safetensors, there whole or not at all: an interrupted run loses at most `every` seconds and
+never a file. Without a folder nothing is written.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers.training_utils import EMAModel
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 from tqdm.auto import tqdm
+
+from .files import whole
 
 
 @dataclass
@@ -76,6 +78,7 @@ def fit(
     ema_decay: float = 0.9995,
     seed: int = 0,
     every: float = 120.0,
+    until: float = math.inf,
     quiet: bool = False,
 ) -> Run:
     """Trains `module` in place until `steps`, resuming from `folder/name.safetensors`; at the end it holds
@@ -84,8 +87,10 @@ def fit(
     learning_rate: AdamW's peak, reached after `warm_up` steps, weight decay 0.01, gradients clipped at norm
     1. On CUDA the loss runs under bfloat16 autocast.
     seed: of the random numbers of each step; the caller's own stream of them stays where it was.
-    folder: None for a run too short to be worth a checkpoint. every: seconds between checkpoints. quiet: no
-    bar of progress. Raises FloatingPointError if the loss is no longer finite, naming the last checkpoint.
+    folder: None for a run too short to be worth a checkpoint. every: seconds between checkpoints. until: a
+    moment of `time.monotonic`; the step that is under way then is the last one, and a checkpoint follows it.
+    quiet: no bar of progress. Raises FloatingPointError if the loss is no longer finite, naming the last
+    checkpoint.
     """
     parameters = [p for p in module.parameters() if p.requires_grad]
     device = parameters[0].device
@@ -93,7 +98,9 @@ def fit(
     optimizer = torch.optim.AdamW(
         parameters, learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=fused
     )
-    ema = EMAModel(parameters, decay=ema_decay, use_ema_warmup=True, power=0.75)
+    # Three kernels for all parameters in place of three for each: a GPU waits for the calls, a CPU does not.
+    together = device.type == "cuda"
+    ema = EMAModel(parameters, decay=ema_decay, use_ema_warmup=True, power=0.75, foreach=together)
     path, run = None if folder is None else folder / f"{name}.safetensors", Run()
     if path is not None and path.exists():
         run = _load(path, parameters, ema, optimizer)
@@ -121,17 +128,21 @@ def fit(
             run.step += 1
             run.scenes += len(batch if isinstance(batch, torch.Tensor) else batch[0])
             if run.step % 10 == 0:  # reading the loss waits for the device
-                now = value.item()
-                if not math.isfinite(now):
+                new = value.item()
+                if not math.isfinite(new):
                     remedy = "with a lower rate" if path is None else f"from {path}"
-                    raise FloatingPointError(f"{name}: loss {now} at step {run.step}; start again {remedy}.")
-                run.loss = now if math.isnan(run.loss) else 0.9 * run.loss + 0.1 * now
-                bar.set_postfix(loss=f"{run.loss:.4f}")
+                    raise FloatingPointError(f"{name}: loss {new} at step {run.step}; start again {remedy}.")
+                run.loss = new if math.isnan(run.loss) else 0.9 * run.loss + 0.1 * new
+                bar.set_postfix(loss=f"{run.loss:.4f}", refresh=False)
             bar.update()
-            run.seconds = before + time.monotonic() - started
-            if path is not None and (time.monotonic() - saved > every or run.step >= steps):
+            now = time.monotonic()
+            run.seconds = before + now - started
+            last = run.step >= steps or now >= until
+            if path is not None and (now - saved > every or last):
                 _save(path, parameters, ema, optimizer, run)
                 saved = time.monotonic()
+            if last:
+                break
     ema.copy_to(parameters)
     module.eval()
     return run
@@ -144,19 +155,16 @@ def _save(
     tensors |= {f"ema.{i}": p for i, p in enumerate(ema.shadow_params)}
     for i, state in optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{i}.{key}": value for key, value in state.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
     try:
-        save_file({k: v.contiguous() for k, v in tensors.items()}, partial, {"run": json.dumps(vars(run))})
-        partial.replace(path)
-    except (OSError, SafetensorError) as error:
-        kept = f"the one before it, {path}, is whole" if path.exists() else "there is none before it"
+        with whole(path, make_folder=True) as partial:
+            save_file(
+                {k: v.contiguous() for k, v in tensors.items()}, partial, {"run": json.dumps(vars(run))}
+            )
+    except OSError as error:
+        kept = "the one before it is whole" if path.exists() else "there is none before it"
         raise OSError(
-            f"The checkpoint of step {run.step} could not be written ({error}); {kept}. "
-            "Make room on the disk and run the same command again."
+            f"The checkpoint of step {run.step} is missing: {error} Then run the same command again; {kept}."
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _load(path: Path, parameters: list[nn.Parameter], ema: EMAModel, optimizer: torch.optim.Optimizer) -> Run:

@@ -3,17 +3,19 @@
 import itertools
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file
 from transformers import AutoTokenizer, CLIPTextModel
 
 from ovamnb import loop
-from ovamnb.emoji import autoencoder, denoiser, scene, train
+from ovamnb.emoji import autoencoder, denoiser, recognise, scene, stages, train
 from ovamnb.emoji.classifier import Judge, presence
-from ovamnb.emoji.latents import Latents
+from ovamnb.emoji.latents import Latents, token_ids
 from ovamnb.emoji.stages import STAGES
 from ovamnb.emoji.text_encoder import assemble
 from ovamnb.loop import fit, learning_rate_factor, step_seed
@@ -88,7 +90,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before_it(tmp_path, 
         line(tmp_path, 20, stop_at=5)
     before = (tmp_path / "line.safetensors").read_bytes()
     monkeypatch.setattr(loop, "save_file", full)
-    with pytest.raises(OSError, match=r"step 6 .*No space left.*the one before it.*Make room on the disk"):
+    with pytest.raises(OSError, match=r"step 6 .*No space left.*make room.*the one before it is whole"):
         line(tmp_path, 20)
     assert [file.name for file in tmp_path.iterdir()] == ["line.safetensors"]
     assert (tmp_path / "line.safetensors").read_bytes() == before
@@ -142,17 +144,45 @@ def test_every_stage_runs_and_the_result_is_a_pipeline_with_a_record(tmp_path, m
     assert len(list((tmp_path / "pipeline" / "unet").glob("*.safetensors"))) > 1
 
 
+def in_small(monkeypatch):
+    """Small networks, and of each stage few scenes."""
+    monkeypatch.setattr(autoencoder, "CHANNELS", (16, 16, 16))
+    build = denoiser.build_unet
+    monkeypatch.setattr(denoiser, "build_unet", lambda: build((16, 16, 32)))
+    monkeypatch.setattr(stages, "STAGES", {name: replace(s, pool=6) for name, s in STAGES.items()})
+    monkeypatch.setattr(train, "held_out_images", lambda count, seed: torch.ones(2, 3, 64, 64).tril())
+
+
+@pytest.mark.slow
+def test_a_run_that_the_clock_stops_goes_on_to_the_same_end(tmp_path, monkeypatch, capsys):
+    in_small(monkeypatch)
+
+    def main(name, *more):
+        steps = ["--small-steps", "2", "--middle-steps", "0", "--full-steps", "0"]
+        train.main(["--plan", "smoke", *steps, "--device", "cpu", "--out", str(tmp_path / name), *more])
+
+    for name in ("whole", "parts"):
+        torch.manual_seed(0)
+        words_only(tmp_path / name)
+    main("whole")
+    for stopped in ("VAE: stopped after step 1 of 2", "UNet: stopped after step 1 of 2"):
+        main("parts", "--minutes", "0")
+        assert stopped in capsys.readouterr().out and not (tmp_path / "parts" / "pipeline").exists()
+    drawn = []
+    monkeypatch.setattr(recognise, "main", drawn.extend)
+    main("parts", "--minutes", "0", "--sheet", str(tmp_path / "sheet.png"))
+    assert drawn[0] == str(tmp_path / "parts" / "pipeline") and drawn[-1] == str(tmp_path / "sheet.png")
+    for name in ("vae.safetensors", "unet.safetensors"):
+        whole, parts = (load_file(tmp_path / run / name) for run in ("whole", "parts"))
+        assert whole.keys() == parts.keys() and all(torch.equal(whole[key], parts[key]) for key in whole)
+
+
 @pytest.mark.slow
 def test_vae_and_unet_killed_and_resumed_are_those_of_an_unbroken_run(tmp_path, monkeypatch):
     """Through all stages, on small networks; the kill comes between two checkpoints."""
     words_only(tmp_path)
-    monkeypatch.setattr(autoencoder, "CHANNELS", (16, 16, 16))
-    build = denoiser.build_unet
-    monkeypatch.setattr(denoiser, "build_unet", lambda: build((16, 16, 32)))
-    small = {name: replace(stage, pool=6) for name, stage in STAGES.items()}
-    monkeypatch.setattr(train, "STAGES", small)
-    monkeypatch.setattr(train, "held_out_images", lambda count, seed: torch.ones(2, 3, 64, 64).tril())
-    plan = train.Plan(5, 4, 3, 4, 2, 4, 2, 4, 1e-3)
+    in_small(monkeypatch)
+    plan = train.Plan(5, 4, 3, 4, 1, 4, 1, 4, 1e-3)
     device = torch.device("cpu")
 
     def run(folder):
@@ -177,7 +207,7 @@ def test_vae_and_unet_killed_and_resumed_are_those_of_an_unbroken_run(tmp_path, 
     whole = run(tmp_path / "whole")
     killed(tmp_path / "parts", 4)  # in the VAE's fourth step
     killed(tmp_path / "parts", 4)  # in the UNet's second, after two more of the VAE
-    killed(tmp_path / "parts", 4)  # in its fifth, at 96×96
+    killed(tmp_path / "parts", 4)  # in its fifth, at 128×128
     resumed = run(tmp_path / "parts")
     for one, other in zip(whole, resumed, strict=True):
         for a, b in zip(one.parameters(), other.parameters(), strict=True):
@@ -204,6 +234,23 @@ def test_batches_of_latents_slide_along_the_scenes():
         assert torch.equal(latents, batches[i][0]) and torch.equal(tokens, batches[i][1])
     other = Latents(stage, 1, 8, **make)[7][0]
     assert not torch.equal(other, batches[7][0])
+
+
+@pytest.mark.slow
+def test_scenes_that_workers_render_are_those_of_a_run_without(tmp_path):
+    words_only(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "tokenizer")
+    code = torch.nn.Conv2d(3, 4, 4, stride=4).requires_grad_(False)
+    stage = replace(STAGES["small"], pool=90)  # more than a chunk is lacking at first
+    make = {"encode": code, "tokenize": partial(token_ids, tokenizer), "seed": 5}
+    alone, helped = Latents(stage, 1, 80, **make), Latents(stage, 1, 80, **make, workers=2)
+    own = [alone[i] for i in range(4)]
+    given = [*helped.batches(range(3)), *helped.batches(range(3, 4))]  # one that stops and goes on
+    given += Latents(stage, 1, 80, **make, workers=1).batches(range(3, 4))  # and one whose memory is empty
+    for (latents, tokens), (own_latents, own_tokens) in zip(given, [*own, own[3]], strict=True):
+        torch.testing.assert_close(latents, own_latents, atol=2e-3, rtol=2e-3)  # float16's last bits
+        assert torch.equal(tokens, own_tokens)
+    assert (helped.held == alone.held).all()
 
 
 def test_weights_are_rounded_to_the_nearest_of_few_values():

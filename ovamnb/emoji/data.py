@@ -4,8 +4,11 @@ resumes."""
 from __future__ import annotations
 
 import itertools
+import multiprocessing
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +22,8 @@ STREAMS = (
     *("vae", "unet", "classifier", "validation", "test", "clip", "oracle", "tokens", "captions"),
     "downstream",
 )
+
+_START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
 def stream_rng(seed: int, stream: str, index: int) -> np.random.Generator:
@@ -73,7 +78,17 @@ class Scenes(Dataset):
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:
     """(h, w, 3) uint8 → (3, h, w) float32 in [-1, 1], the VAE's range."""
-    return torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 127.5 - 1
+    return scaled(planes(image))
+
+
+def planes(image: np.ndarray) -> torch.Tensor:
+    """(h, w, 3) uint8 → (3, h, w) uint8."""
+    return torch.from_numpy(image.copy()).permute(2, 0, 1)
+
+
+def scaled(pixels: torch.Tensor) -> torch.Tensor:
+    """uint8 → float32 in [-1, 1], the same shape."""
+    return pixels.float() / 127.5 - 1
 
 
 def batches(
@@ -89,5 +104,24 @@ def batches(
 ) -> Iterator[list]:
     """Batches `first` … `first + count - 1` of a stream, in order, whatever the number of workers."""
     data = Scenes(stream, first * batch, (first + count) * batch, size, seed, compose)
-    own = torch.Generator()  # a loader draws a number when it starts: not from the caller's stream of them
-    return iter(DataLoader(data, batch_size=batch, num_workers=workers, generator=own))
+    return iter(DataLoader(data, batch_size=batch, **by_workers(workers)))
+
+
+def by_workers(workers: int) -> dict[str, Any]:
+    """What a loader needs to be told to have its scenes made by so many other processes, or by none.
+
+    They are not forked from this one, whose GPU would not survive it, but, where there can be one, from a
+    server that has imported what a command of this package has: fourteen of them start in a second.
+    """
+    # A loader draws a number when it starts: not from the caller's stream of them.
+    options: dict[str, Any] = {"num_workers": workers, "generator": torch.Generator()}
+    if not workers:
+        return options
+    context = multiprocessing.get_context(_START)
+    if _START == "forkserver":
+        root = __package__.partition(".")[0] + "."
+        spec = getattr(sys.modules["__main__"], "__spec__", None)  # None for a notebook or a script
+        command = spec is not None and spec.name.startswith(root)  # each worker imports it once more
+        loaded = [name for name in sys.modules if name.startswith(root)]
+        context.set_forkserver_preload(loaded if command else [f"{__package__}.latents"])
+    return options | {"multiprocessing_context": context, "prefetch_factor": 4}

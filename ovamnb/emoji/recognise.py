@@ -33,6 +33,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from ..files import whole
 from .sprites import CONCEPTS, PAINTABLE, PAINTS, STYLES, sprite
 
 RECOGNISED = 0.5
@@ -127,29 +128,34 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("model", nargs="?", default="bundled", help="a folder or known name (%(default)s)")
     parser.add_argument("--each", type=int, default=2, help="pictures of a concept (default %(default)s)")
+    parser.add_argument("--batch", type=int, default=1, help="pictures at a time (default %(default)s)")
     parser.add_argument("--side", type=int, default=128, help="of a picture in pixels (default %(default)s)")
     parser.add_argument("--guidance", type=float, default=GUIDANCE, help="default %(default)s")
     parser.add_argument("--steps", type=int, default=STEPS, help="default %(default)s")
     parser.add_argument("--sheet", type=Path, help="where to write all pictures, a PNG")
     given = parser.parse_args(arguments)
 
-    pipe = load_pipeline(given.model)
+    pipe = load_pipeline(given.model, dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     # A small canvas is one of the first stage of training, where a sprite nearly fills it.
     sides = SIDES if given.side >= 128 else sorted({*range(40, given.side - 1, 3), *SIDES})
     drawn, values = [], []
-    for seed, (prompt, (concept,)) in enumerate(prompts(1, given.each * len(CONCEPTS))):
-        image = pipe(
-            prompt, num_inference_steps=given.steps, guidance_scale=given.guidance, height=given.side,
-            width=given.side, generator=torch.Generator().manual_seed(seed),
-        ).images[0]  # fmt: skip
-        drawn.append(image)
-        values.append(recognition(np.array(image), concept, sides))
-        print(f"{values[-1]:.2f}  {prompt}", flush=True)
+    asked = prompts(1, given.each * len(CONCEPTS))
+    for start in range(0, len(asked), given.batch):
+        part = asked[start : start + given.batch]
+        drawn += pipe(
+            [prompt for prompt, _ in part], num_inference_steps=given.steps, guidance_scale=given.guidance,
+            height=given.side, width=given.side,
+            generator=[torch.Generator().manual_seed(start + i) for i in range(len(part))],
+        ).images  # fmt: skip
+        for image, (prompt, (concept,)) in zip(drawn[start:], part, strict=True):
+            values.append(recognition(np.array(image), concept, sides))
+            print(f"{values[-1]:.2f}  {prompt}", flush=True)
     share = np.mean(np.array(values) >= RECOGNISED)
     print(f"mean {np.mean(values):.3f}, recognised (≥ {RECOGNISED}) {share:.0%} of {len(values)}")
     if given.sheet is not None:
-        sheet(drawn, given.each).save(given.sheet)
+        with whole(given.sheet, make_folder=True) as partial:
+            sheet(drawn, given.each).save(partial, format="png")
 
 
 def sheet(pictures: Sequence[Image.Image], each: int, columns: int = 7) -> Image.Image:

@@ -8,11 +8,18 @@ interruption:
 3. unet   denoising with text: 64×64 pixels, then 96×96, then 128×128 (`stages`)
 
 The rate of learning falls over the last quarter of the steps of each: for the UNet these are, in the plans
-below, the larger canvases, which refine what the small one taught. Before that quarter a run can be
-lengthened, by the same command with more steps. `--export` trains no further and writes the pipeline from
-the checkpoints as they are, while another process trains, if need be. The word vectors need
-the extra `train`; to train on a machine without it, take along `OUT/tokenizer` and `OUT/text_encoder` of
-another. The result is a `StableDiffusionPipeline` folder `OUT/pipeline` with a model card; `python -m
+(`stages`), the larger canvases, which refine what the small one taught. Before that quarter a run can be
+lengthened, by the same command with more steps, or shortened: the steps of a stage that is over stay what it
+took, those of the others are what there is time for, and the quarter is one of the new sum. So after 9000
+steps of the first stage `--small-steps 9000 --middle-steps 1000 --full-steps 2000` falls from there on.
+
+`--minutes 9` stops after so long, with a checkpoint; the same command goes on. `--export` trains no further
+and writes the pipeline from the checkpoints as they are, while another process trains, if need be. The word
+vectors need the extra `train`; to train on a machine without it, take along `OUT/tokenizer` and
+`OUT/text_encoder` of another.
+
+The result is a `StableDiffusionPipeline` folder `OUT/pipeline` with a model card. `--sheet sheet.png` draws
+every concept with it, twice and nothing chosen, and says how much is recognised; `python -m
 ovamnb.emoji.evaluate OUT/pipeline` adds the figures, and `--install` copies it into the package.
 """
 
@@ -20,9 +27,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import platform
+import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import diffusers
@@ -33,46 +43,12 @@ from torch import Tensor
 from transformers import AutoTokenizer, CLIPTextModel
 
 from ..loop import Run, fit, pick_device
-from . import autoencoder, denoiser
+from . import autoencoder, denoiser, recognise
 from .data import Scenes, batches
-from .latents import Latents
-from .stages import STAGES, Stage
+from .latents import Latents, token_ids
+from .stages import PLANS, STAGES, Plan
 
 _ROW = 100_000_000  # scenes of the VAE's stream from one stage's to the next one's
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long to train; scenes seen = steps × batch."""
-
-    vae_steps: int
-    vae_batch: int
-    small_steps: int
-    small_batch: int
-    middle_steps: int
-    middle_batch: int
-    full_steps: int
-    full_batch: int
-    learning_rate: float
-    seed: int = 0
-    workers: int = 0
-
-    @property
-    def phases(self) -> list[tuple[Stage, int, int]]:
-        """(stage, steps, batch), in order."""
-        return [
-            (stage, getattr(self, f"{name}_steps"), getattr(self, f"{name}_batch"))
-            for name, stage in STAGES.items()
-        ]
-
-
-PLANS = {
-    "cpu": Plan(16_000, 8, 30_000, 32, 4_000, 16, 6_000, 16, 1e-3),  # 16 hours of one core
-    "gpu": Plan(
-        6000, 128, 6_000, 256, 2_000, 256, 8_000, 256, 1e-3, workers=14
-    ),  # for a data-centre card; not timed yet
-    "smoke": Plan(2, 2, 2, 2, 1, 2, 1, 2, 1e-3),  # proves that every stage runs
-}
 
 
 def train_text(out: Path) -> tuple[AutoTokenizer, CLIPTextModel]:
@@ -95,7 +71,13 @@ def half_precision(device: torch.device) -> torch.autocast:
 
 
 def train_vae(
-    plan: Plan, out: Path, device: torch.device, *, export: bool = False, every: float = 120.0
+    plan: Plan,
+    out: Path,
+    device: torch.device,
+    *,
+    export: bool = False,
+    every: float = 120.0,
+    until: float = math.inf,
 ) -> tuple[AutoencoderKL, Run]:
     """On 64×64 pictures, half of them cuttings of 128×128 scenes: the convolutions are the same, the steps
     four times cheaper."""
@@ -124,7 +106,7 @@ def train_vae(
 
     run = fit(
         "vae", vae, loss, mixed, steps=0 if export else plan.vae_steps, learning_rate=1e-3, folder=out,
-        ema_decay=0.999, seed=plan.seed, every=every,
+        ema_decay=0.999, seed=plan.seed, every=every, until=until,
     )  # fmt: skip
     autoencoder.set_scale(vae, held_out_images(64, plan.seed).to(device))
     return vae.requires_grad_(False), run
@@ -140,6 +122,7 @@ def train_unet(
     *,
     export: bool = False,
     every: float = 120.0,
+    until: float = math.inf,
 ) -> tuple[denoiser.Denoiser, Run]:
     """UNet, positions and the text encoder's norm together, stage by stage; a tenth of the captions is
     empty."""
@@ -147,22 +130,22 @@ def train_unet(
     model = denoiser.Denoiser(denoiser.build_unet(), encoder, denoiser.build_scheduler())
     model.to(device, memory_format=torch.channels_last)
 
-    def tokenize(caption: str) -> Tensor:
-        return tokenizer(caption, padding="max_length", truncation=True, return_tensors="pt")["input_ids"][0]
-
     def encode(images: Tensor) -> Tensor:
         return autoencoder.encode(vae, images.to(device)).float()
 
-    empty = tokenize("")
+    empty = token_ids(tokenizer, "").to(device)
 
     def captioned(first: int) -> Iterator[tuple[Tensor, Tensor]]:
         begin = 0
         for number, (stage, steps, batch) in enumerate(plan.phases):
             rest = range(max(0, first - begin), steps)
-            row = Latents(stage, number, batch, encode=encode, tokenize=tokenize, seed=plan.seed)
-            for latents, tokens in map(row.__getitem__, rest):
+            row = Latents(
+                stage, number, batch, encode=encode, tokenize=partial(token_ids, tokenizer), seed=plan.seed,
+                workers=plan.workers, device=device,
+            )  # fmt: skip
+            for latents, tokens in row.batches(rest):
                 dropped = torch.rand(batch, 1) < denoiser.EMPTY_CAPTIONS
-                yield latents, torch.where(dropped, empty, tokens)
+                yield latents, torch.where(dropped.to(device), empty, tokens)
             begin += steps
 
     def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
@@ -173,7 +156,7 @@ def train_unet(
     steps = 0 if export else sum(steps for _, steps, _ in plan.phases)
     run = fit(
         "unet", model, loss, captioned, steps=steps, learning_rate=plan.learning_rate, folder=out,
-        seed=plan.seed, every=every,
+        seed=plan.seed, every=every, until=until,
     )  # fmt: skip
     return model, run
 
@@ -197,9 +180,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--export", action="store_true", help="write the pipeline from the checkpoints as they are"
     )
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so long, to be resumed")
+    parser.add_argument("--sheet", type=Path, help="at the end, draw every concept twice into this PNG")
     for name, kind in Plan.__annotations__.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type={"int": int, "float": float}[str(kind)])
     given = parser.parse_args(arguments)
+    until = time.monotonic() + 60 * given.minutes
     device = pick_device(given.device)
     base = asdict(PLANS[given.plan or ("gpu" if device.type == "cuda" else "cpu")])
     plan = Plan(
@@ -207,12 +193,19 @@ def main(arguments: list[str] | None = None) -> None:
     )
     torch.manual_seed(plan.seed)
     torch.set_flush_denormal(True)  # vanishing gradients cost a CPU a hundred times the time of others
+    torch.backends.cuda.matmul.allow_tf32 = True  # as convolutions may by default: what bfloat16 leaves over
 
     tokenizer, encoder = train_text(given.out)
-    vae, vae_run = train_vae(plan, given.out, device, export=given.export)
+    vae, vae_run = train_vae(plan, given.out, device, export=given.export, until=until)
+    if not given.export and _stopped("VAE", vae_run, plan.vae_steps):
+        return
     error, psnr = autoencoder.reconstruction_error(vae, held_out_images(64, plan.seed).to(device))
     print(f"VAE: mean absolute error {error:.2f} of 255, PSNR {psnr:.1f} dB on 64 held-out scenes")
-    model, unet_run = train_unet(plan, given.out, device, vae, tokenizer, encoder, export=given.export)
+    model, unet_run = train_unet(
+        plan, given.out, device, vae, tokenizer, encoder, export=given.export, until=until
+    )
+    if not given.export and _stopped("UNet", unet_run, sum(steps for _, steps, _ in plan.phases)):
+        return
 
     record = {
         "plan": asdict(plan),
@@ -229,6 +222,15 @@ def main(arguments: list[str] | None = None) -> None:
         },
     }
     save_pipeline(given.out / "pipeline", vae, model, tokenizer, record, shard=given.shard)
+    if given.sheet is not None:
+        recognise.main([str(given.out / "pipeline"), "--batch", "14", "--sheet", str(given.sheet)])
+
+
+def _stopped(what: str, run: Run, steps: int) -> bool:
+    """Whether a run was stopped by the clock before its last step; says so."""
+    if run.step < steps:
+        print(f"{what}: stopped after step {run.step:,} of {steps:,}; the same command goes on.")
+    return run.step < steps
 
 
 def save_pipeline(
