@@ -10,6 +10,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
+from shared_fixtures import server
 from transformers import AutoTokenizer, CLIPTextModel
 
 from ovamnb import loop
@@ -182,7 +183,7 @@ def test_vae_and_unet_killed_and_resumed_are_those_of_an_unbroken_run(tmp_path, 
     """Through all stages, on small networks; the kill comes between two checkpoints."""
     words_only(tmp_path)
     in_small(monkeypatch)
-    plan = train.Plan(5, 4, 3, 4, 1, 4, 1, 4, 1e-3)
+    plan = train.Plan(5, 2, 3, 2, 1, 2, 1, 2, 1e-3)
     device = torch.device("cpu")
 
     def run(folder):
@@ -238,6 +239,7 @@ def test_batches_of_latents_slide_along_the_scenes():
 
 @pytest.mark.slow
 def test_scenes_that_workers_render_are_those_of_a_run_without(tmp_path):
+    server()  # that forks them has the imports which other tests count on
     words_only(tmp_path)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "tokenizer")
     code = torch.nn.Conv2d(3, 4, 4, stride=4).requires_grad_(False)

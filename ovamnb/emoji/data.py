@@ -118,10 +118,9 @@ def by_workers(workers: int) -> dict[str, Any]:
     if not workers:
         return options
     context = multiprocessing.get_context(_START)
-    if _START == "forkserver":
-        root = __package__.partition(".")[0] + "."
-        spec = getattr(sys.modules["__main__"], "__spec__", None)  # None for a notebook or a script
-        command = spec is not None and spec.name.startswith(root)  # each worker imports it once more
-        loaded = [name for name in sys.modules if name.startswith(root)]
-        context.set_forkserver_preload(loaded if command else [f"{__package__}.latents"])
+    root = __package__.partition(".")[0] + "."
+    spec = getattr(sys.modules["__main__"], "__spec__", None)  # None for a notebook or a script
+    if _START == "forkserver" and spec is not None and spec.name.startswith(root):
+        # Each worker imports the command once more; of anybody else's program the server is theirs to set up.
+        context.set_forkserver_preload([name for name in sys.modules if name.startswith(root)])
     return options | {"multiprocessing_context": context, "prefetch_factor": 4}
