@@ -101,7 +101,7 @@ $(MADE): requirements.lock pyproject.toml
 		echo "$(PYTHON) cannot make virtual environments yet: 'apt install python3-venv' (or your system's package of it), then again." >&2; exit 1; }
 	@[ -x $(BIN)/pip ] || $(PYTHON) -m venv .venv
 	@echo "Filling .venv with torch, diffusers, JupyterLab and what they need, at the versions of requirements.lock."
-	@echo "The first time this is about 2 GB without CUDA and takes two to four minutes; later nothing or seconds."
+	@echo "The first time this is about 2 GB without CUDA and takes one and a half to four minutes; later nothing or seconds."
 	@date +%s > .venv/started
 	$(BIN)/python -m pip install -q $(PIP_OPTIONS) -c requirements.lock "setuptools>=77"
 	$(BIN)/python -m pip install -q $(PIP_OPTIONS) -c requirements.lock --no-build-isolation -e ".[$(EXTRAS)]"

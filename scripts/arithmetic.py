@@ -25,10 +25,8 @@ def environment(kernels: str, threads: int) -> dict[str, str]:
     """The environment variables of a setting; threads that wait leave the core to others."""
     if kernels not in KERNELS:
         raise ValueError(f"There is no arithmetic {kernels!r}: say {', '.join(KERNELS)}.")
-    return KERNELS[kernels] | {
-        "OMP_NUM_THREADS": str(threads),
-        "OMP_WAIT_POLICY": "PASSIVE",
-    }  # MKL follows OMP
+    # MKL takes OpenMP's number, too, so that what is started below has one variable to change.
+    return KERNELS[kernels] | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def main() -> None:
