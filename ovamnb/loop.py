@@ -20,16 +20,18 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers.training_utils import EMAModel
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .files import whole
+from .replay import Replay
 
 
 @dataclass
@@ -68,7 +70,7 @@ def step_seed(seed: int, step: int) -> int:
 def fit(
     name: str,
     module: nn.Module,
-    loss: Callable[..., torch.Tensor],
+    loss: Callable[..., Tensor],
     batches: Callable[[int], Iterable],
     *,
     steps: int,
@@ -80,12 +82,15 @@ def fit(
     every: float = 120.0,
     until: float = math.inf,
     quiet: bool = False,
+    replayed: bool = False,
 ) -> Run:
     """Trains `module` in place until `steps`, resuming from `folder/name.safetensors`; at the end it holds
     the EMA weights.
 
     learning_rate: AdamW's peak, reached after `warm_up` steps, weight decay 0.01, gradients clipped at norm
     1. On CUDA the loss runs under bfloat16 autocast.
+    replayed: the loss takes the tensors of a batch one by one, in the precision it likes, and draws nothing
+    at random itself: CUDA records its forward and backward once (`Replay`).
     seed: of the random numbers of each step; the caller's own stream of them stays where it was.
     folder: None for a run too short to be worth a checkpoint. every: seconds between checkpoints. until: a
     moment of `time.monotonic`; the step that is under way then is the last one, and a checkpoint follows it.
@@ -106,7 +111,7 @@ def fit(
         run = _load(path, parameters, ema, optimizer)
     saved = started = time.monotonic()
     before = run.seconds
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+    backward = _backward(loss, parameters, replayed)
     module.train()
     bar = tqdm(total=steps, initial=min(run.step, steps), desc=name, mininterval=5, disable=quiet)
     with bar, torch.random.fork_rng():
@@ -118,15 +123,12 @@ def fit(
                 break
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * learning_rate_factor(run.step, steps, warm_up)
-            with autocast:
-                value = loss(batch)
-            optimizer.zero_grad(set_to_none=True)
-            value.backward()
+            value = backward(batch)
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             ema.step(parameters)
             run.step += 1
-            run.scenes += len(batch if isinstance(batch, torch.Tensor) else batch[0])
+            run.scenes += len(batch if isinstance(batch, Tensor) else batch[0])
             if run.step % 10 == 0:  # reading the loss waits for the device
                 new = value.item()
                 if not math.isfinite(new):
@@ -146,6 +148,25 @@ def fit(
     ema.copy_to(parameters)
     module.eval()
     return run
+
+
+def _backward(loss: Callable[..., Tensor], parameters: list[nn.Parameter], replayed: bool) -> Callable:
+    """A function of a batch that leaves its gradients in the parameters and returns its loss."""
+    device = parameters[0].device
+    if replayed and device.type == "cuda":
+        replay = Replay(loss, parameters)
+        return lambda batch: replay(*batch)
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" and not replayed)
+
+    def eager(batch: Any) -> Tensor:
+        with autocast:
+            value = loss(*batch) if replayed else loss(batch)
+        for parameter in parameters:
+            parameter.grad = None
+        value.backward()
+        return value
+
+    return eager
 
 
 def _save(
@@ -176,7 +197,7 @@ def _load(path: Path, parameters: list[nn.Parameter], ema: EMAModel, optimizer: 
             raise ValueError(
                 f"{path} holds {count} tensors, the model {len(parameters)}: another folder, or delete it."
             )
-        adam: dict[int, dict[str, torch.Tensor]] = {}
+        adam: dict[int, dict[str, Tensor]] = {}
         for name in names:
             kind, index, *rest = name.split(".")
             tensor, parameter = file.get_tensor(name), parameters[int(index)].data

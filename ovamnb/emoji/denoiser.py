@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
-from torch import nn
+from torch import Tensor, nn
 from transformers import CLIPTextModel
 
 from .autoencoder import LATENT_CHANNELS
@@ -59,8 +59,8 @@ class Denoiser(nn.Module):
         super().__init__()
         self.unet, self.text_encoder, self.scheduler = unet, text_encoder, scheduler
 
-    def forward(self, latents: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """latents (batch, 4, h, w), token ids (batch, token) → scalar loss.
+    def noised(self, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """latents (batch, 4, h, w) → z_t, t (batch,) and the target v, all that is drawn at random.
 
         The steps of a batch are spread evenly over the schedule, which costs nothing and varies less than
         independent draws, and then drawn towards the noisy end: there the text decides. (Of a half-trained
@@ -72,7 +72,17 @@ class Denoiser(nn.Module):
         steps = (spread ** (2 / 3) * total).long().clamp(max=total - 1)
         noise = torch.randn_like(latents)
         noisy = self.scheduler.add_noise(latents, noise, steps)
+        return noisy, steps, self.scheduler.get_velocity(latents, noise, steps)
+
+    def forward(self, noisy: Tensor, steps: Tensor, target: Tensor, tokens: Tensor) -> Tensor:
+        """What `noised` gave and token ids (batch, token) → scalar loss."""
         states = self.text_encoder(tokens)[0]  # (batch, token, dim)
         predicted = self.unet(noisy, steps, encoder_hidden_states=states).sample
-        target = self.scheduler.get_velocity(latents, noise, steps)
         return (predicted.float() - target).square().mean()
+
+
+def in_bfloat16(model: Denoiser, noisy: Tensor, *rest: Tensor) -> Tensor:
+    """`model(noisy, *rest)` with every weight and activation in bfloat16; the weights' gradients are float32
+    as they are. (Autocast leaves the normalisations in float32: twice the memory to go through.)"""
+    weights = {name: weight.bfloat16() for name, weight in model.named_parameters()}
+    return torch.func.functional_call(model, weights, (noisy.bfloat16(), *rest))

@@ -31,7 +31,7 @@ from .data import by_workers, planes, scaled, stream_rng
 from .stages import Stage
 
 FRESH = 0.25  # share of a batch that no batch before it held
-CHUNK = 64  # scenes that a worker hands over at a time
+CHUNK = 128  # scenes that a worker hands over at a time
 _STAGE = 1_000_000_000  # scenes from one stage to the next: no two share a scene
 
 
@@ -115,19 +115,29 @@ class Latents:
 
     def _keep(self, numbers: np.ndarray, pixels: Tensor, tokens: Tensor) -> None:
         """Encodes scenes: pixels (n, 3, h, w) uint8, token ids (n, token)."""
-        latents = self.encode(scaled(pixels.to(self.device)))
+        latents = self.encode(scaled(moved(pixels, self.device)))
         if not len(self.latents):
             make = partial(torch.zeros, device=self.device)
             self.latents = make(len(self.held), *latents.shape[1:], dtype=torch.float16)
             self.tokens = make(len(self.held), *tokens.shape[1:], dtype=torch.int32)
-        places = numbers % len(self.held)
+        places = self._places(numbers)
         self.latents[places] = latents.to(self.latents)
-        self.tokens[places] = tokens.to(self.tokens)
-        self.held[places] = numbers
+        self.tokens[places] = moved(tokens.int(), self.device)
+        self.held[numbers % len(self.held)] = numbers
 
     def _dealt(self, numbers: np.ndarray) -> tuple[Tensor, Tensor]:
-        places = numbers % len(self.held)
+        places = self._places(numbers)
         return self.latents[places].float(), self.tokens[places].long()
+
+    def _places(self, numbers: np.ndarray) -> Tensor:
+        return moved(torch.from_numpy(numbers % len(self.held)), self.device)
+
+
+def moved(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """On the device, without waiting until a GPU has done what it was told before."""
+    if torch.device(device).type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def token_ids(tokenizer: PreTrainedTokenizerFast, caption: str) -> Tensor:

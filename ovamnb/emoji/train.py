@@ -45,7 +45,7 @@ from transformers import AutoTokenizer, CLIPTextModel
 from ..loop import Run, fit, pick_device
 from . import autoencoder, denoiser, recognise
 from .data import Scenes, batches
-from .latents import Latents, token_ids
+from .latents import Latents, moved, token_ids
 from .stages import PLANS, STAGES, Plan
 
 _ROW = 100_000_000  # scenes of the VAE's stream from one stage's to the next one's
@@ -135,7 +135,7 @@ def train_unet(
 
     empty = token_ids(tokenizer, "").to(device)
 
-    def captioned(first: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def captioned(first: int) -> Iterator[tuple[Tensor, ...]]:
         begin = 0
         for number, (stage, steps, batch) in enumerate(plan.phases):
             rest = range(max(0, first - begin), steps)
@@ -144,19 +144,22 @@ def train_unet(
                 workers=plan.workers, device=device,
             )  # fmt: skip
             for latents, tokens in row.batches(rest):
-                dropped = torch.rand(batch, 1) < denoiser.EMPTY_CAPTIONS
-                yield latents, torch.where(dropped.to(device), empty, tokens)
+                dropped = moved(torch.rand(batch, 1) < denoiser.EMPTY_CAPTIONS, device)
+                latents = latents.to(device, memory_format=torch.channels_last)
+                tokens = torch.where(dropped, empty, tokens.to(device))
+                yield *model.noised(latents), tokens
             begin += steps
 
-    def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
-        latents, tokens = (part.to(device) for part in batch)
+    def loss(noisy: Tensor, steps: Tensor, target: Tensor, tokens: Tensor) -> Tensor:
+        if device.type == "cuda":
+            return denoiser.in_bfloat16(model, noisy, steps, target, tokens)
         with half_precision(device):
-            return model(latents.contiguous(memory_format=torch.channels_last), tokens)
+            return model(noisy, steps, target, tokens)
 
     steps = 0 if export else sum(steps for _, steps, _ in plan.phases)
     run = fit(
         "unet", model, loss, captioned, steps=steps, learning_rate=plan.learning_rate, folder=out,
-        seed=plan.seed, every=every, until=until,
+        seed=plan.seed, every=every, until=until, replayed=True,
     )  # fmt: skip
     return model, run
 
