@@ -54,6 +54,12 @@ def pick_device(name: str | None = None) -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+def half_precision(device: torch.device) -> torch.autocast:
+    """bfloat16 where a processor multiplies it faster: on CUDA, and on CPUs with AVX-512 for it (a fifth)."""
+    fast = device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_avx512_bf16_supported())
+    return torch.autocast(device.type, torch.bfloat16, enabled=fast)
+
+
 def learning_rate_factor(step: int, steps: int, warm_up: int = 300, decay: float = 0.25) -> float:
     """Linear warm-up, constant, then cosine to zero over the last quarter: a run can be lengthened before
     that quarter."""

@@ -5,11 +5,15 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
 import ovamnb as ov
 from ovamnb.emoji import CONCEPTS, words
+from ovamnb.emoji.card import SHEET
+from ovamnb.emoji.measure_generation import generate, prompts
+from ovamnb.emoji.recognise import RECOGNISED, recognition
 from ovamnb.emoji.text_encoder import MAX_TOKENS, VOCABULARY_SIZE, nearest_class
 from ovamnb.pipelines import BUNDLED
 
@@ -116,9 +120,26 @@ def test_vocabulary_and_limits(pipe):
 def test_the_card_holds_the_measured_figures():
     card, figures = (BUNDLED / "README.md").read_text(), json.loads((BUNDLED / "figures.json").read_text())
     best = figures["maps"][figures["best_block"]]
-    assert f"{best['class']:.3f}" in card and f"{figures['generation']['one_object']:.2f}" in card
+    assert (
+        f"{best['class']:.3f}" in card and f"{figures['generation']['one_object']['recognised']:.3f}" in card
+    )
+    assert f"]({SHEET})" in card and (BUNDLED / SHEET).stat().st_size < 300_000
     for needed in ("CC-BY 4.0", "Apache-2.0", "Limits", "seed"):
         assert needed in card
+
+
+@pytest.mark.slow
+def test_it_draws_what_it_is_asked_for(pipe):
+    asked = prompts(1, 6)
+    drawn = [np.array(image) for image in generate(pipe, [text for text, _ in asked])]
+    concepts = [concept for _, [concept] in asked]
+
+    def recognised(names):
+        pairs = zip(drawn, names, strict=True)
+        return sum(recognition(picture, name) >= RECOGNISED for picture, name in pairs)
+
+    assert recognised(concepts) >= 4
+    assert recognised(concepts[3:] + concepts[:3]) <= 2, "what was asked for in another picture"
 
 
 @pytest.mark.slow

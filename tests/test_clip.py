@@ -68,7 +68,7 @@ def test_rates_by_hand():
 @pytest.mark.slow
 def test_tuning_never_ends_below_the_paper_and_leaves_a_recipe(tmp_path, monkeypatch, capsys):
     shutil.copytree(BUNDLED, tmp_path / "model")
-    monkeypatch.setattr(tune, "choices", lambda pipe: {"timesteps": [(300,)], "together": [True]})
+    monkeypatch.setattr(tune, "choices", lambda pipe: [[{"timesteps": (300,)}], [{"together": True}]])
     tune.main([str(tmp_path / "model"), "--validation", "2", "--test", "2", "--device", "cpu"])
     figures = json.loads((tmp_path / "model" / "figures.json").read_text())["segmentation"]
     assert figures["validation"]["tuned"] >= figures["validation"]["paper"]
@@ -81,4 +81,10 @@ def test_tuning_never_ends_below_the_paper_and_leaves_a_recipe(tmp_path, monkeyp
 def test_the_settings_to_try_are_fields_of_a_recipe():
     fields = set(vars(Recipe()))
     tried = tune.choices(bundled_pipe())
-    assert set(tried) <= fields and all(tried.values())
+    assert all(tried) and all(set(value) <= fields for values in tried for value in values)
+
+
+def test_presence_is_a_visible_pixel():
+    labels = torch.zeros(2, 6, 9, dtype=torch.uint8)
+    labels[1, 2, 3] = 5
+    assert train_clip.presence(labels).sum() == 1 and train_clip.presence(labels)[1, 4] == 1

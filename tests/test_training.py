@@ -15,7 +15,6 @@ from transformers import AutoTokenizer, CLIPTextModel
 
 from ovamnb import loop
 from ovamnb.emoji import autoencoder, denoiser, recognise, scene, stages, train
-from ovamnb.emoji.classifier import Judge, presence
 from ovamnb.emoji.latents import Latents, token_ids
 from ovamnb.emoji.stages import STAGES
 from ovamnb.emoji.text_encoder import assemble
@@ -261,10 +260,3 @@ def test_weights_are_rounded_to_the_nearest_of_few_values():
     assert ((near - weight).float().abs() <= weight.float().abs() * 2**-7).all()
     assert (near.view(torch.int16) & 15 == 0).all() and torch.equal(train.rounded(near), near)
     assert train.rounded(torch.tensor([-1.0, 0.0, 3.0]).half()).tolist() == [-1, 0, 3]
-
-
-def test_presence_and_judge_shapes():
-    labels = torch.zeros(2, 6, 9, dtype=torch.uint8)
-    labels[1, 2, 3] = 5
-    assert presence(labels).sum() == 1 and presence(labels)[1, 4] == 1
-    assert Judge().found(torch.zeros(2, 3, 64, 96)).shape == presence(labels).shape

@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 from .scenes import Scene, scene
 from .sprites import CONCEPTS
 
-# One number per use: no use ever sees a scene of another. The order is part of the data; append only.
+# One number per use: no use ever sees a scene of another. The order is part of the data: append only, and a
+# use that is gone ("classifier") leaves its place.
 STREAMS = (
     *("vae", "unet", "classifier", "validation", "test", "clip", "oracle", "tokens", "captions"),
     "downstream",

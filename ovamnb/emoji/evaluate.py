@@ -1,7 +1,10 @@
 """Measures a bundled model: `python -m ovamnb.emoji.evaluate runs/bundled/pipeline` (or `make evaluate`).
 
-(a) generation   share of generated pictures in which an independent classifier finds what the prompt named
-(b) maps         mIoU of the class word's map on held-out rendered scenes, noised at several steps
+(a) generation   share of generated pictures that show what the prompt named: the sprite itself (`recognise`),
+                 and by the opinion of a segmenter (`oracle`); no seed is chosen, and a sheet of 56 pictures
+                 shows them
+(b) maps         mIoU of the class word's map on held-out rendered scenes, noised at several steps, of every
+                 block
 (c) selection    in scenes of two objects, share of words whose map is denser on their own object
 (d) held out     b and c for words that stood in no caption
 (e) control      b for a word whose object is not there (c would say one half: one of two is denser)
@@ -22,11 +25,13 @@ import shutil
 from pathlib import Path
 
 from ..command import BEGINS_ANEW, WRONG, ends
-from .card import write_card
-from .classifier import judge_accuracy, train_classifier
+from .card import SHEET, write_card
 from .measure_generation import generation_rates
 from .measure_maps import SELECTIONS, measure_maps
 from .measure_refinement import measure_refinement
+from .oracle import train_oracle
+from .recognise import save_sheet
+from .sprites import CONCEPTS
 
 
 @ends("python -m ovamnb.emoji.evaluate", again=BEGINS_ANEW)
@@ -44,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--images", type=int, default=112, help="generated images for a (default %(default)s)"
     )
     parser.add_argument(
-        "--judge", type=Path, default=Path("runs/classifier"), help="where the classifier is kept"
+        "--oracle", type=Path, default=Path("runs/oracle"), help="where the segmenter is kept or trained"
     )
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
     parser.add_argument("--install", action="store_true", help="make the measured model the bundled one")
@@ -62,14 +67,13 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"{what:<12}{name:<54}" + "  ".join(scores))
     for name, value in figures["selection"].items():
         print(f"{'two objects':<12}{name:<54}{value:.3f}")
-    if given.images:
-        judge = train_classifier(given.judge, device=given.device)
-        figures["judge"] = judge_accuracy(judge)
-        figures["generation"] = generation_rates(pipe, judge, images=given.images)
-        figures["refinement"] = measure_refinement(pipe, judge)
-        print("judge", figures["judge"], "\ngeneration", figures["generation"])
-        print(json.dumps(figures["refinement"], indent=2))
     folder = BUNDLED if given.model == "bundled" else Path(given.model)
+    if given.images:
+        oracle = train_oracle(given.oracle, device=given.device, pipe=pipe)
+        figures["generation"], drawn = generation_rates(pipe, oracle, images=given.images)
+        save_sheet(drawn[: 2 * len(CONCEPTS)], 2, folder / SHEET)
+        figures["refinement"] = measure_refinement(pipe, oracle)
+        print(json.dumps({key: figures[key] for key in ("generation", "refinement")}, indent=2))
     path = folder / "figures.json"
     if path.exists():  # what `tune` measured stays
         figures = json.loads(path.read_text()) | figures

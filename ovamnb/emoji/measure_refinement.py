@@ -1,15 +1,14 @@
 """What sharpening is worth: a word's map as it is, completed by self-attention, and after a dense CRF.
 
 On rendered scenes, whose masks are exact, and on pictures that the model itself draws. Those have no masks:
-there the judge of `classifier` answers for them, with cells of 8×8 pixels, and its own mIoU on rendered
-scenes says how far to trust it. Each row's threshold is chosen on other pictures of the same kind.
+there the `oracle` answers for them, and its own mIoU on rendered scenes says how far to trust it. Each row's
+threshold is chosen on other pictures of the same kind.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -22,11 +21,11 @@ from ..recorder import record
 from ..refine import complete, minmax, resize
 from ..text import with_article
 from ..trace import Trace
-from .classifier import Judge
-from .data import stream, to_tensor
+from .data import stream
 from .iou import ConceptIoU
 from .measure_generation import GUIDANCE, STEPS, prompts
 from .measure_maps import THRESHOLDS
+from .oracle import Oracle, oracle_miou
 from .scenes import Scene
 from .sprites import CONCEPTS
 
@@ -58,8 +57,8 @@ def rendered(pipe, pictures: Iterable[Scene], recipe: Recipe) -> Iterator[Exampl
             yield thing.concept, rows, torch.from_numpy(picture.mask(thing.concept))
 
 
-def drawn(pipe, judge: Judge, seed: int, recipe: Recipe) -> Iterator[Example]:
-    """One picture of every concept that the judge finds in it; what it does not find has no truth."""
+def drawn(pipe, oracle: Oracle, seed: int, recipe: Recipe) -> Iterator[Example]:
+    """One picture of every concept that the oracle finds in it; what it does not find has no truth."""
     side = pipe.unet.config.sample_size
     for k, (text, [concept]) in enumerate(prompts(1, len(CONCEPTS))):
         generator = torch.Generator().manual_seed(len(CONCEPTS) * seed + k)
@@ -67,25 +66,9 @@ def drawn(pipe, judge: Judge, seed: int, recipe: Recipe) -> Iterator[Example]:
             [image] = pipe(
                 text, num_inference_steps=STEPS, guidance_scale=GUIDANCE, generator=generator
             ).images
-        truth = judged(judge, image) == CONCEPTS.index(concept) + 1
+        truth = oracle.labels(image) == CONCEPTS.index(concept) + 1
         if truth.any():
             yield concept, sharpened(trace, image, concept, side, recipe.blocks), truth
-
-
-@torch.no_grad()
-def judged(judge: Judge, image) -> Tensor:
-    """The judge's label of every pixel (h, w): 0, or k for `CONCEPTS[k - 1]`."""
-    pixels = to_tensor(np.array(image)).to(next(judge.parameters()).device)
-    logits = judge(pixels[None])[0].float().cpu()  # (concept + 1, h/8, w/8)
-    return resize(logits, image).argmax(dim=0)
-
-
-def judge_miou(judge: Judge, count: int = 200) -> float:
-    """Of the judge's labels on rendered test scenes."""
-    iou = ConceptIoU()
-    for picture in stream("test", count):
-        iou.update(judged(judge, Image.fromarray(picture.image)), torch.from_numpy(picture.labels).long())
-    return iou.miou()
 
 
 def rows(
@@ -114,7 +97,7 @@ def rows(
     }
 
 
-def measure_refinement(pipe, judge: Judge, *, scenes: int = 100) -> dict:
+def measure_refinement(pipe, oracle: Oracle, *, scenes: int = 100) -> dict:
     """The table for one object, for two, and for pictures that the model draws; minutes on two cores."""
     recipe = Recipe.of(pipe)
 
@@ -124,8 +107,8 @@ def measure_refinement(pipe, judge: Judge, *, scenes: int = 100) -> dict:
 
     return {
         "scenes": scenes,
-        "judge": judge_miou(judge),
+        "oracle": oracle_miou(oracle),
         "one object": rows(examples("validation", 1), examples("test", 1)),
         "two objects": rows(examples("validation", 2), examples("test", 2)),
-        "drawn": rows(drawn(pipe, judge, 1, recipe), drawn(pipe, judge, 2, recipe)),
+        "drawn": rows(drawn(pipe, oracle, 1, recipe), drawn(pipe, oracle, 2, recipe)),
     }

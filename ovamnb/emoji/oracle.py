@@ -22,10 +22,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..evaluation.data import IGNORED
-from ..loop import fit, pick_device
+from ..loop import fit, half_precision, pick_device
 from .data import batches, stream, to_tensor
 from .iou import ConceptIoU
+from .scenes import Scene, scene
 from .sprites import CONCEPTS
+from .stages import STAGES
 
 WIDTHS = (32, 64, 128, 192)  # channels at a half, a quarter, an eighth, a sixteenth of the image
 EDGE = 24  # channels at the full resolution
@@ -100,7 +102,7 @@ def enlarged(features: Tensor, images: Tensor) -> Tensor:
 def train_oracle(
     folder: Path,
     *,
-    steps: tuple[int, int] = (2500, 1200),
+    steps: tuple[int, int] = (1600, 700),
     batch: int = 16,
     device: str | None = None,
     pipe=None,
@@ -109,7 +111,7 @@ def train_oracle(
 
     steps: of the U-Net alone, then of everything with the full resolution. Half of the pictures pass through
     `pipe`'s VAE first (the bundled model's, by default), so that soft edges and washed-out textures are
-    nothing new. More than two hours on one core.
+    nothing new. An hour on one core.
     """
     from ..pipelines import load_pipeline
 
@@ -117,8 +119,12 @@ def train_oracle(
     vae = (pipe or load_pipeline(device=str(place))).vae
 
     def pictures(first: int, stop: int) -> Iterator[tuple[Tensor, Tensor]]:
-        for images, labels, _ in batches("oracle", first, stop - first, batch=batch, size=(128, 128)):
-            images[::2] = reconstructed(vae, images[::2])
+        many = batches(
+            "oracle", first, stop - first, batch=batch, size=(128, 128), compose=of_either_kind
+        )  # fmt: skip
+        for images, labels, _ in many:
+            with half_precision(place):
+                images[::2] = reconstructed(vae, images[::2])
             yield images.contiguous(memory_format=torch.channels_last), labels.long()
 
     def train(
@@ -126,7 +132,8 @@ def train_oracle(
     ):
         def loss(pair: tuple[Tensor, Tensor]) -> Tensor:
             images, labels = (part.to(place) for part in pair)
-            return F.cross_entropy(logits(images).float(), labels)
+            with half_precision(place):
+                return F.cross_entropy(logits(images).float(), labels)
 
         module.to(place, memory_format=torch.channels_last)
         fit(
@@ -139,6 +146,11 @@ def train_oracle(
     oracle = Oracle(coarse)
     train("oracle-fine", oracle, oracle, steps[0], steps[1], 1e-3)
     return oracle
+
+
+def of_either_kind(rng: np.random.Generator, *, size: tuple[int, int]) -> Scene:
+    """A scene of any styles and sizes, or one as the bundled model learned to draw them."""
+    return scene(rng, size=size) if rng.random() < 0.5 else STAGES["full"].compose(rng, size=size)
 
 
 @torch.no_grad()

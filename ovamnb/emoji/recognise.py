@@ -121,14 +121,14 @@ def tiles(concept: str, style: str, side: int) -> tuple[Tensor, Tensor]:
 
 def main(arguments: list[str] | None = None) -> None:
     from ..pipelines import load_pipeline
-    from .measure_generation import GUIDANCE, STEPS, prompts
+    from .measure_generation import GUIDANCE, STEPS, generate, prompts
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model", nargs="?", default="bundled", help="a folder or known name (%(default)s)")
     parser.add_argument("--each", type=int, default=2, help="pictures of a concept (default %(default)s)")
-    parser.add_argument("--batch", type=int, default=1, help="pictures at a time (default %(default)s)")
+    parser.add_argument("--batch", type=int, default=14, help="pictures at a time (default %(default)s)")
     parser.add_argument("--side", type=int, default=128, help="of a picture in pixels (default %(default)s)")
     parser.add_argument("--guidance", type=float, default=GUIDANCE, help="default %(default)s")
     parser.add_argument("--steps", type=int, default=STEPS, help="default %(default)s")
@@ -139,23 +139,25 @@ def main(arguments: list[str] | None = None) -> None:
     pipe.set_progress_bar_config(disable=True)
     # A small canvas is one of the first stage of training, where a sprite nearly fills it.
     sides = SIDES if given.side >= 128 else sorted({*range(40, given.side - 1, 3), *SIDES})
-    drawn, values = [], []
     asked = prompts(1, given.each * len(CONCEPTS))
-    for start in range(0, len(asked), given.batch):
-        part = asked[start : start + given.batch]
-        drawn += pipe(
-            [prompt for prompt, _ in part], num_inference_steps=given.steps, guidance_scale=given.guidance,
-            height=given.side, width=given.side,
-            generator=[torch.Generator().manual_seed(start + i) for i in range(len(part))],
-        ).images  # fmt: skip
-        for image, (prompt, (concept,)) in zip(drawn[start:], part, strict=True):
-            values.append(recognition(np.array(image), concept, sides))
-            print(f"{values[-1]:.2f}  {prompt}", flush=True)
+    drawn = generate(
+        pipe, [text for text, _ in asked], batch=given.batch, guidance=given.guidance, steps=given.steps,
+        height=given.side, width=given.side,
+    )  # fmt: skip
+    values = []
+    for image, (prompt, (concept,)) in zip(drawn, asked, strict=True):
+        values.append(recognition(np.array(image), concept, sides))
+        print(f"{values[-1]:.2f}  {prompt}", flush=True)
     share = np.mean(np.array(values) >= RECOGNISED)
     print(f"mean {np.mean(values):.3f}, recognised (≥ {RECOGNISED}) {share:.0%} of {len(values)}")
     if given.sheet is not None:
-        with whole(given.sheet, make_folder=True) as partial:
-            sheet(drawn, given.each).save(partial, format="png")
+        save_sheet(drawn, given.each, given.sheet)
+
+
+def save_sheet(pictures: Sequence[Image.Image], each: int, path: Path) -> None:
+    """`sheet` as a file, which is there whole or not at all."""
+    with whole(path, make_folder=True) as partial:
+        sheet(pictures, each).save(partial, format=path.suffix[1:] or "png", quality=90)
 
 
 def sheet(pictures: Sequence[Image.Image], each: int, columns: int = 7) -> Image.Image:

@@ -52,6 +52,7 @@ class Plan:
 
     vae_steps: int
     vae_batch: int
+    decoder_steps: int
     small_steps: int
     small_batch: int
     middle_steps: int
@@ -72,12 +73,10 @@ class Plan:
 
 
 PLANS = {
-    "cpu": Plan(16_000, 8, 30_000, 32, 4_000, 16, 6_000, 16, 1e-3),  # 16 hours of one core
-    # For an H100 and 16 cores, by an estimate: 4 + 16 minutes. A step on one scene of 64×64, 96×96, 128×128
-    # takes 2.0, 4.4, 7.8 GFLOP, on one of the VAE's pictures 4.0. At 15 % of the card's 990 TFLOP/s in
-    # bfloat16, and as long again for normalisations and copies, 512 small scenes take 14 ms; but to call the
-    # 2000 kernels of a step takes 30 to 50 ms. Hence so many scenes a step: 20 steps/s, then 15 and 10 of 256
-    # scenes, and 25 of the VAE's. A quarter of 10 000 scenes/s is rendered, in a millisecond of a core each.
-    "gpu": Plan(6_000, 128, 10_000, 512, 2_000, 256, 2_500, 256, 1.5e-3, workers=14),
-    "smoke": Plan(2, 2, 2, 2, 1, 2, 1, 2, 1e-3),  # proves that every stage runs
+    "cpu": Plan(16_000, 8, 8_000, 30_000, 32, 4_000, 16, 6_000, 16, 1e-3),  # 17 hours of one core
+    # Eleven minutes of an H200 and 16 cores, by what it did: 20 steps/s of the VAE's pictures (as many as
+    # fourteen workers render), 28.7 of the UNet's at 64×64, 22 at 96×96, 17 at 128×128. Each of these steps
+    # is one CUDA graph (`ovamnb.replay`): called kernel by kernel, all of them went at 12 steps/s.
+    "gpu": Plan(4_500, 128, 2_000, 4_700, 512, 1_400, 256, 2_700, 256, 1.5e-3, workers=14),
+    "smoke": Plan(2, 2, 2, 2, 2, 1, 2, 1, 2, 1e-3),  # proves that every stage runs
 }

@@ -4,7 +4,7 @@ Three stages, each with a progress bar and checkpoints; run the same command aga
 interruption:
 
 1. text   word vectors distilled from MiniLM, a minute
-2. vae    pixels to latents and back
+2. vae    pixels to latents and back; at the end its decoder alone, for latents that stay what they are
 3. unet   denoising with text: 64×64 pixels, then 96×96, then 128×128 (`stages`)
 
 The rate of learning falls over the last quarter of the steps of each: for the UNet these are, in the plans
@@ -39,10 +39,10 @@ import diffusers
 import torch
 import transformers
 from diffusers import AutoencoderKL, StableDiffusionPipeline
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoTokenizer, CLIPTextModel
 
-from ..loop import Run, fit, pick_device
+from ..loop import Run, fit, half_precision, pick_device
 from . import autoencoder, denoiser, recognise
 from .data import Scenes, batches
 from .latents import Latents, moved, token_ids
@@ -64,12 +64,6 @@ def train_text(out: Path) -> tuple[AutoTokenizer, CLIPTextModel]:
     return AutoTokenizer.from_pretrained(out / "tokenizer"), encoder
 
 
-def half_precision(device: torch.device) -> torch.autocast:
-    """bfloat16 where a processor multiplies it faster: on CUDA, and on CPUs with AVX-512 for it (a fifth)."""
-    fast = device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_avx512_bf16_supported())
-    return torch.autocast(device.type, torch.bfloat16, enabled=fast)
-
-
 def train_vae(
     plan: Plan,
     out: Path,
@@ -85,17 +79,19 @@ def train_vae(
     vae = autoencoder.build_autoencoder().to(device, memory_format=torch.channels_last)
     side, large_side = STAGES["small"].size[0], STAGES["full"].size[0]
 
-    def pictures(name: str, first: int, row: int) -> Iterator[list]:
+    def pictures(name: str, first: int, steps: int, row: int) -> Iterator[list]:
         """Batches from step `first` on of a stage's scenes, in a row of their own."""
         stage, batch = STAGES[name], plan.vae_batch // 2
         return batches(
-            "vae", row * _ROW // batch + first, plan.vae_steps - first, batch=batch, size=stage.size,
+            "vae", row * _ROW // batch + first, steps - first, batch=batch, size=stage.size,
             seed=plan.seed, workers=plan.workers // 2, compose=stage.compose,
         )  # fmt: skip
 
-    def mixed(first: int) -> Iterator[Tensor]:
-        pairs = zip(pictures("small", first, 0), pictures("full", first, 1), strict=True)
-        for (whole, *_), (large, *_) in pairs:
+    def mixed(first: int, steps: int, row: int) -> Iterator[Tensor]:
+        whole_ones, large_ones = (
+            pictures(name, first, steps, row + i) for i, name in enumerate(("small", "full"))
+        )
+        for (whole, *_), (large, *_) in zip(whole_ones, large_ones, strict=True):
             top, left = torch.randint(0, large_side - side + 1, (2,)).tolist()
             part = large[..., top : top + side, left : left + side]
             yield torch.cat([whole, part]).contiguous(memory_format=torch.channels_last)
@@ -104,10 +100,19 @@ def train_vae(
         with half_precision(device):
             return autoencoder.reconstruction_loss(vae, images.to(device))
 
-    run = fit(
-        "vae", vae, loss, mixed, steps=0 if export else plan.vae_steps, learning_rate=1e-3, folder=out,
-        ema_decay=0.999, seed=plan.seed, every=every, until=until,
-    )  # fmt: skip
+    def trained(name: str, part: nn.Module, steps: int, row: int, rate: float) -> Run:
+        return fit(
+            name, part, loss, partial(mixed, steps=steps, row=row), steps=0 if export else steps,
+            learning_rate=rate, folder=out, ema_decay=0.999, seed=plan.seed, every=every, until=until,
+        )  # fmt: skip
+
+    run = trained("vae", vae, plan.vae_steps, 0, 1e-3)
+    if export or run.step >= plan.vae_steps:
+        vae.encoder.requires_grad_(False)
+        vae.quant_conv.requires_grad_(False)
+        decoder = nn.ModuleList([vae.post_quant_conv, vae.decoder])
+        last = trained("decoder", decoder, plan.decoder_steps, 2, 3e-4)
+        run = Run(run.step + last.step, run.scenes + last.scenes, run.seconds + last.seconds, last.loss)
     autoencoder.set_scale(vae, held_out_images(64, plan.seed).to(device))
     return vae.requires_grad_(False), run
 

@@ -1,8 +1,8 @@
 """Trains the tiny CLIP of emoji scenes: `python -m ovamnb.emoji.train_clip`, about half an hour on two cores.
 
 Every image is compared with every concept on its own, sigmoid and not softmax (SigLIP, Zhai et al., ICCV
-2023, arXiv 2303.15343): an image shows several things at once, or none of them. As the judge of generated
-pictures does, it learns from the exact masks, patch by patch, and from the whole picture.
+2023, arXiv 2303.15343): an image shows several things at once, or none of them. It learns from the exact
+masks, patch by patch, and from the whole picture.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from ..loop import fit, pick_device
 from ..pipelines import find_device
 from ..text import with_article
 from . import words
-from .classifier import presence
 from .clip import CLIP, PATCH, SIDE, TABLE, build_clip, load_clip
 from .data import batches, stream
 from .scenes import Scene
@@ -67,6 +66,12 @@ class Pairs(nn.Module):
         tokens = self.tokenizer(texts, padding=True, return_tensors="pt").to(device)
         pooled = self.model.text_model(tokens["input_ids"], tokens["attention_mask"]).pooler_output
         return nn.functional.normalize(self.model.text_projection(pooled), dim=-1)
+
+
+def presence(labels: Tensor) -> Tensor:
+    """label maps (batch, h, w) → (batch, concept) float: 1 where the concept has a visible pixel."""
+    one_hot = torch.zeros(len(labels), len(CONCEPTS) + 1)
+    return one_hot.scatter_(1, labels.flatten(1).long(), 1.0)[:, 1:]
 
 
 def train_clip(folder: Path, run: Path, *, steps: int, batch: int, device: str | None, workers: int) -> None:

@@ -38,20 +38,27 @@ BACKGROUNDS = tuple(round(0.05 * i, 2) for i in range(2, 17))
 SHARPNESS = (3.0, 6.0, 12.0)
 
 
-def choices(pipe) -> dict[str, Sequence]:
-    """The values to try of each field of a recipe, in the order in which they are tried."""
+def choices(pipe) -> list[list[dict]]:
+    """One setting after another, in the order in which they are tried: the values to try, each as fields of a
+    recipe. Where to look comes first: in an up block, in one of its attentions, or in several resolutions."""
     names = [name.split(".transformer_blocks")[0] for name in block_names(pipe) if name.startswith("up")]
-    last = names[-1].split(".attentions")[0]  # what follows the last upsampling sees most finely
-    return {
-        "weights": [{1: 1.0}, {1: 0.5, 2: 0.5}, {1: 0.7, 2: 0.2, 4: 0.1}],
-        "blocks": [last, *(name for name in names if name.startswith(last))],
-        "together": [True],
-        "timesteps": [(50,), (200,), (300,), (100, 200, 300)],
-        "template": ["{}"],
-        "emphasis": [1.0, 1.6, 2.5],
-        "power": [2],
-        "samples": [4],
-    }
+    levels = sorted({name.split(".attentions")[0] for name in names}, reverse=True)
+    single = [
+        {"blocks": block, "weights": {2**k: 1.0}}
+        for k, level in enumerate(levels[:2])  # of the coarser ones each pixel is larger than many an object
+        for block in (level, *(name for name in names if name.startswith(level)))
+    ]
+    shares = ({1: 0.5, 2: 0.5}, {1: 0.3, 2: 0.7}, {1: 0.7, 2: 0.2, 4: 0.1}, {1: 0.3, 2: 0.5, 4: 0.2})
+    several = [{"blocks": "up_blocks", "weights": weights} for weights in shares]
+    return [
+        single + several,
+        [{"together": True}],
+        [{"timesteps": steps} for steps in ((50,), (200,), (300,), (100, 200, 300))],
+        [{"template": "{}"}],
+        [{"emphasis": emphasis} for emphasis in (1.0, 1.6, 2.5)],
+        [{"power": 2}],
+        [{"samples": 4}],
+    ]
 
 
 def cut(
@@ -94,14 +101,13 @@ def tune(pipe, pictures: Sequence[Scene]) -> tuple[Recipe, dict[str, float]]:
     paper, recipe = score(Recipe())
     best = paper
     print(f"{'the paper’s recipe':<56}{paper:.3f} at background {recipe.background}", flush=True)
-    for name, values in choices(pipe).items():
+    for values in choices(pipe):
         base = recipe
-        for value in values:
-            found, candidate = score(replace(base, **{name: value}))
+        for fields in values:
+            found, candidate = score(replace(base, **fields))
             better = "  *" if found > best else ""
-            print(
-                f"{f'{name} {value}':<56}{found:.3f} at background {candidate.background}{better}", flush=True
-            )
+            name = " ".join(f"{field} {value}" for field, value in fields.items())
+            print(f"{name:<56}{found:.3f} at background {candidate.background}{better}", flush=True)
             if found > best:
                 best, recipe = found, candidate
     return recipe, {"paper": paper, "tuned": best}
