@@ -16,7 +16,7 @@ from .pipelines import factor
 from .recorder import record
 from .text import TextEncoder
 from .trace import Trace
-from .unet import require_parts, unet_of
+from .unet import native_size, require_parts, unet_of
 
 SMALLEST = 8  # pixels each way: less shows nothing
 MOST_PIXELS = 2**26  # 8192 each way, far beyond what any of these models was trained on
@@ -126,8 +126,7 @@ def prepare(pipe, image, size: Grid | None = None) -> Image.Image:
             )
     unit = factor(pipe) * 2 ** (len(pipe.unet.config.block_out_channels) - 1)
     if size is None:
-        native = pipe.unet.config.sample_size
-        h, w = native if isinstance(native, (tuple, list)) else (native, native)
+        h, w = native_size(pipe.unet)
         scale = factor(pipe) * (h * w / (ready.width * ready.height)) ** 0.5
         size = (ready.height * scale, ready.width * scale)
     h, w = (max(unit, round(side / unit) * unit) for side in size)
@@ -169,16 +168,6 @@ def as_rgb(image) -> Image.Image:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
-
-
-def finest_grid(pipe, latents: Tensor) -> tuple[int, int]:
-    """The largest grid on which this UNet has attention, for latents of this size."""
-    h, w = latents.shape[-2:]
-    for kind in pipe.unet.config.down_block_types:
-        if "Attn" in kind:
-            break
-        h, w = -(-h // 2), -(-w // 2)  # a stride of two rounds up
-    return h, w
 
 
 @torch.no_grad()

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from . import checks
 from .crf import dense_crf, load_crf
-from .images import as_rgb, encode_image, encode_prompts, finest_grid, noised, observe, prepare
+from .images import as_rgb, encode_image, encode_prompts, noised, observe, prepare
 from .recipe import Recipe
 from .refine import complete, minmax, resize
 from .text import TextEncoder, with_article
 from .tokens import Token
 from .trace import Trace
-from .unet import require_parts
+from .unet import attention_grids, require_parts
 
 Filter = Callable[[object, Sequence[str]], Sequence[str]]
 """(image, candidate classes) → those that the image shows: see `ovamnb.filters`."""
@@ -165,7 +165,7 @@ def class_maps(
                 states[row, place] = learned[name].anchored(states[row, 0]).to(states)
         states[row] = emphasised(states[row], empty, list(chain.from_iterable(tokens)), recipe.emphasis)
 
-    finest = finest_grid(pipe, latents)
+    finest = attention_grids(pipe.unet, latents.shape[-2:])[0]
     draws = noised(pipe, latents, recipe.timesteps, recipe.samples, seed)
     trace = observe(
         pipe,

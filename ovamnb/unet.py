@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .choose import Grid
+
 
 def unwrapped(unet: nn.Module) -> nn.Module:
     """The model itself, where `torch.compile(unet)` has put a wrapper around it."""
@@ -35,6 +37,26 @@ def require_parts(pipe) -> nn.Module:
                 f"This {type(pipe).__name__} has no {what.split(' ', 1)[1]}: load it with {what}."
             )
     return unet
+
+
+def native_size(unet: nn.Module) -> Grid:
+    """(h, w) of the latents that this UNet was made for."""
+    native = unet.config.sample_size
+    return (native, native) if isinstance(native, int) else tuple(native)
+
+
+def attention_grids(unet: nn.Module, size: Grid | None = None) -> list[Grid]:
+    """The grids (h, w) on which this UNet looks at the text in its down and up blocks, finest first, for
+    latents of this size (h, w); None means its native size. The way up may look where the way down did not.
+    """
+    h, w = size or native_size(unet)
+    grids = []
+    ways = unet.config.down_block_types, reversed(unet.config.up_block_types)
+    for kinds in zip(*ways, strict=True):
+        if any("CrossAttn" in kind for kind in kinds):
+            grids.append((h, w))
+        h, w = -(-h // 2), -(-w // 2)  # a stride of two rounds up
+    return grids
 
 
 def transformers(unet: nn.Module) -> dict[nn.Module, list[str]]:

@@ -15,7 +15,6 @@ from ovamnb.evaluation.ablations import (
     cast_to,
     chosen_parts,
     flat,
-    grid_sides,
     head_count,
     in_dtype,
     in_eight_bits,
@@ -106,7 +105,7 @@ def test_settings_follow_the_model():
     assert list(groups["blocks"]) == ["8", "4", "4+8"] and list(groups["one step"]) == ["0", "1", "2"]
     assert list(groups["evenly spaced steps"]) == ["1", "2", "3"] and len(groups["one head"]) == 2
     assert "blocks: 4+8" in flat(groups)
-    assert grid_sides(xl_pipeline()) == [4] and head_count(xl_pipeline()) == 2
+    assert head_count(xl_pipeline()) == 2
 
 
 class TestCommand:

@@ -8,7 +8,8 @@ from PIL import Image
 
 import ovamnb as ov
 from ovamnb.evidence import evidence, target
-from ovamnb.images import as_rgb, encode_image, finest_grid, noised, prepare
+from ovamnb.images import as_rgb, encode_image, noised, prepare
+from ovamnb.unet import attention_grids
 
 
 @pytest.mark.parametrize("make", [sd_pipeline, xl_pipeline])
@@ -58,12 +59,17 @@ def test_latents_are_scaled_and_without_chance(pipe, image):
     assert torch.equal(latents, encode_image(pipe, as_rgb(image)))
 
 
-def test_the_finest_grid_is_what_the_model_shows(image):
-    for make in (sd_pipeline, xl_pipeline):
-        pipe = make()
-        latents = encode_image(pipe, prepare(pipe, image))
-        grids = {block.grid for block in ov.record_image(pipe, image).blocks.values()}
-        assert finest_grid(pipe, latents) == max(grids)
+def test_the_grids_are_those_that_the_model_shows(image):
+    for pipe in (sd_pipeline(), xl_pipeline(), ov.load_pipeline(device="cpu")):
+        size = encode_image(pipe, prepare(pipe, image)).shape[-2:]
+        blocks = ov.record_image(pipe, image).blocks.items()
+        shown = {block.grid for name, block in blocks if "mid" not in name}
+        assert attention_grids(pipe.unet, size) == sorted(shown, reverse=True)
+
+
+def test_the_grids_of_a_model_s_own_size():
+    assert attention_grids(xl_pipeline().unet) == [(4, 4)]
+    assert attention_grids(ov.load_pipeline(device="cpu").unet) == [(32, 32), (16, 16), (8, 8)]
 
 
 class TestWhatIsAnImage:

@@ -22,7 +22,7 @@ from ..maps import attention, keys
 from ..refine import minmax, resize
 from ..text import with_article
 from ..tokens import Token
-from ..unet import attentions, unet_of
+from ..unet import attention_grids, attentions, unet_of
 from .rows import Look, Method, ovam
 
 RECORDING = {"queries": "both", "dtype": torch.float32}
@@ -108,7 +108,7 @@ def by_maximum(scores: Tensor) -> Tensor:
 
 def ablations(pipe, steps: int) -> dict[str, dict[str, Method]]:
     """What is varied → setting → method, for a model's own grids and heads and so many recorded steps."""
-    sides, heads = grid_sides(pipe), head_count(pipe)
+    sides, heads = [max(grid) for grid in attention_grids(unet_of(pipe))], head_count(pipe)
     subsets = [
         [side for bit, side in enumerate(sides) if mask >> bit & 1] for mask in range(1, 2 ** len(sides))
     ]
@@ -149,15 +149,6 @@ def cast_to(dtype: torch.dtype) -> Cast:
 def flat(groups: Mapping[str, Mapping[str, Method]]) -> dict[str, Method]:
     """ "group: setting" → method."""
     return {f"{group}: {name}": method for group, found in groups.items() for name, method in found.items()}
-
-
-def grid_sides(pipe) -> list[int]:
-    """The longer sides of the grids of cross-attention in the down and up blocks, for the model's own
-    size."""
-    config = unet_of(pipe).config
-    side = config.sample_size if isinstance(config.sample_size, int) else max(config.sample_size)
-    kinds = config.down_block_types
-    return [-(-side // 2**level) for level, kind in enumerate(kinds) if "CrossAttn" in kind]
 
 
 def head_count(pipe) -> int:

@@ -25,13 +25,14 @@ from tqdm.auto import tqdm
 from ..crf import load_crf
 from ..files import clear_partials
 from ..goal import evenly
-from ..images import finest_grid, prepare, record_image
+from ..images import prepare, record_image
 from ..pipelines import factor
 from ..recipe import Recipe
 from ..recorder import record
 from ..segmentation import Filter
 from ..tokens import Token
 from ..trace import Trace
+from ..unet import attention_grids
 from .counts import confusion
 from .data import Data, Example, require_names
 from .rows import METHODS, TOKEN, Look, Method, labels_at, listed, mentions, needs_crf, parse
@@ -259,11 +260,9 @@ def counts_at(
 def finest(pipe, image: Image.Image | None = None) -> tuple[int, int]:
     """The largest grid (h, w) of attention for a picture, or for one that the pipeline draws by itself."""
     if image is None:
-        native = pipe.unet.config.sample_size
-        h, w = native if isinstance(native, tuple | list) else (native, native)
-    else:
-        w, h = (side // factor(pipe) for side in prepare(pipe, image).size)
-    return finest_grid(pipe, torch.empty(1, 1, h, w))
+        return attention_grids(pipe.unet)[0]
+    w, h = (side // factor(pipe) for side in prepare(pipe, image).size)
+    return attention_grids(pipe.unet, (h, w))[0]
 
 
 def step_bytes(trace: Trace) -> int:

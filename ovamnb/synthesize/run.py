@@ -27,11 +27,11 @@ from ..evaluation.rows import TOKEN, Look, needs_crf, parse
 from ..evaluation.store import model_settings, parts_mark, tokens_mark, write
 from ..files import clear_partials
 from ..goal import evenly
-from ..images import finest_grid
 from ..pipelines import factor
 from ..recorder import record
 from ..text import TextEncoder, with_article
 from ..tokens import Token
+from ..unet import attention_grids, native_size
 from .guards import claim, explained, require_disk
 from .layout import MASKS, read_record, record_path, write_image, write_labels
 from .masks import METHODS, areas, check_band, label_map
@@ -106,7 +106,7 @@ class Synthesis:
     def make(self, plans: Sequence[Plan], folder: Path) -> None:
         """Draw a batch at once; label and write each of its pictures that is not there."""
         h, w = self.pixels()
-        grid = finest_grid(self.pipe, torch.empty(1, 1, h // factor(self.pipe), w // factor(self.pipe)))
+        grid = attention_grids(self.pipe.unet, (h // factor(self.pipe), w // factor(self.pipe)))[0]
         steps = tuple(evenly(self.steps, self.recorded))
         with record(self.pipe, self_attention=(grid,), steps=steps) as trace:
             images = self.pipe(
@@ -189,8 +189,7 @@ class Synthesis:
         """(h, w) of the pictures."""
         if self.size is not None:
             return self.size
-        native = self.pipe.unet.config.sample_size
-        h, w = native if isinstance(native, tuple | list) else (native, native)
+        h, w = native_size(self.pipe.unet)
         return h * factor(self.pipe), w * factor(self.pipe)
 
 
