@@ -135,6 +135,9 @@ ANSWERS = {
     },
     "02": {
         "Right": of_chapter_02(
+            lambda maps, word, named: maps(sorted(named))[word] / sum(maps(sorted(named))[w] for w in named)
+        ),
+        "Nearly": of_chapter_02(
             lambda maps, word, named: maps(named)[word] / sum(maps(named)[w] for w in named)
         ),
         "Almost": of_chapter_02(
