@@ -99,15 +99,25 @@ class DiffusionFilter:
         ov.segment(pipe, image, classes, keep=keep)
 
     `threshold`: the evidence a class must reach; `most`: at most this many, the best. At least one class is
-    always kept. `options`: those of `evidence`.
+    always kept. `template`: the text for a class with its article, "{}" for no more than that. `options`:
+    those of `evidence`.
     """
 
-    def __init__(self, pipe, *, threshold: float = 0.0, most: int | None = None, **options):
-        self.pipe, self.threshold, self.most, self.options = pipe, threshold, most, options
+    def __init__(
+        self,
+        pipe,
+        *,
+        threshold: float = 0.0,
+        most: int | None = None,
+        template: str = "a photograph of {}",
+        **options,
+    ):
+        self.pipe, self.threshold, self.most = pipe, threshold, most
+        self.template, self.options = template, options
 
     def __call__(self, image, classes: Sequence[str]) -> list[str]:
         classes = checks.entries("classes", classes, "words")
-        texts = [f"a photograph of {with_article(name)}" for name in classes]
+        texts = [self.template.format(with_article(name)) for name in classes]
         gains = evidence(self.pipe, image, texts, **self.options)
         best = gains.argsort(descending=True)[: self.most].tolist()
         kept = {i for i in best if gains[i] >= self.threshold} | set(best[:1])

@@ -130,6 +130,14 @@ class TestOfTheDiffusionModelItself:
         assert DiffusionFilter(None, threshold=0.1, most=1)(image, CLASSES) == ["cat"]
         assert DiffusionFilter(None, threshold=9)(image, CLASSES) == ["cat"], "at least one"
 
+    def test_the_text_of_a_class(self, monkeypatch, image):
+        read = []
+        monkeypatch.setattr(
+            filters, "evidence", lambda pipe, image, texts: read.extend(texts) or torch.zeros(1)
+        )
+        DiffusionFilter(None)(image, ["cat"]), DiffusionFilter(None, template="{} at night")(image, ["cat"])
+        assert read == ["a photograph of a cat", "a cat at night"]
+
     def test_a_caption_names_what_helps(self, known, image):
         describe = DiffusionCaptioner(None, CLASSES, places=["at night", "on grass"])
         assert describe(image) == "a cat and a car on grass"
