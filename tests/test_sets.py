@@ -41,7 +41,7 @@ def test_rendered_scenes_stay_the_same():
 class TestDrawn:
     def test_the_oracle_is_trusted_as_far_as_it_was_measured(self):
         index = json.loads((sets.FOLDER / "emoji-sim.json").read_text())
-        assert index["oracle"]["rendered"] >= 0.95, "on held-out scenes, outlines left out"
+        assert index["oracle"]["rendered"] >= 0.93, "on held-out scenes, outlines left out"
         assert f"{index['oracle']['rendered']:.3f}" in load_data("emoji-sim").truth
         readme = " ".join((Path(__file__).parents[1] / "README.md").read_text().split())
         rendered, drawn = (f"{index['oracle'][k]:.3f}"[1:] for k in ("rendered", "reconstructed"))

@@ -182,7 +182,7 @@ def test_vae_and_unet_killed_and_resumed_are_those_of_an_unbroken_run(tmp_path, 
     """Through all stages, on small networks; the kill comes between two checkpoints."""
     words_only(tmp_path)
     in_small(monkeypatch)
-    plan = train.Plan(5, 2, 3, 2, 1, 2, 1, 2, 1e-3)
+    plan = train.Plan(5, 2, 2, 3, 2, 1, 2, 1, 2, 1e-3)
     device = torch.device("cpu")
 
     def run(folder):
