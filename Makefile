@@ -8,7 +8,7 @@ TORCH_INDEX ?=
 # Checkouts of the authors' code, for `make bench` to race against: OFFICIAL=path/to/ovam DAAM=path/to/daam
 OFFICIAL ?=
 DAAM ?=
-# As another computer would compute: make test ARITHMETIC=sse THREADS=2 (native, avx2 or sse; scripts/arithmetic.py)
+# As another computer would compute: make test ARITHMETIC=sse THREADS=2 (native, avx2 or sse; `workshop.measure.arithmetic`)
 ARITHMETIC ?= native
 THREADS    ?= 1
 # Processes that share the tests, and pytest's choice among them: make test JOBS=4, make check ONLY=tests/test_maps.py
@@ -27,7 +27,7 @@ FIRST := notebooks/00_start_here.ipynb
 NBVAL := $(if $(filter-out bundled,$(OVAMNB_MODEL)),--nbval-lax,--nbval) --nbval-current-env \
 	--nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 900
 # A file's tests stay together and in order: a notebook's cells need one another, and fixtures are made once.
-PYTEST = HF_HUB_OFFLINE=1 $(BIN)/python scripts/arithmetic.py $(ARITHMETIC) $(THREADS) -- \
+PYTEST = HF_HUB_OFFLINE=1 $(BIN)/python -m workshop.measure.arithmetic $(ARITHMETIC) $(THREADS) -- \
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations 10 --durations-min 1
 
 # Jupyter's and IPython's own files, kernels and history stay in .venv: nothing is registered for the user,
@@ -52,7 +52,7 @@ lab: $(MADE)  ## open the course in JupyterLab
 	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/$(FIRST) $(HEADLESS) $(AS_ROOT) $(ARGS)
 
 tour: $(MADE)  ## run every notebook into readable pages: build/tour/index.html
-	$(BIN)/python -m ovamnb.tour $(ARGS)
+	$(BIN)/python -m workshop.tour $(ARGS)
 
 test: $(MADE)  ## everything: lint, unit tests, and every notebook re-run and compared with what it shows
 	$(BIN)/ruff check .
@@ -65,32 +65,32 @@ check: $(MADE)  ## for everyday work: lint, and the tests that start no process,
 	$(PYTEST) -m "not slow" $(filter-out notebooks,$(ONLY)) $(ARGS)
 
 margins: $(MADE)  ## how far the notebooks' assertions are from failing, with other arithmetic too
-	HF_HUB_OFFLINE=1 $(BIN)/python scripts/margins.py $(ARGS)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m workshop.measure.margins $(ARGS)
 
 format: $(MADE)  ## mend what `make test` says about style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 notebooks: $(MADE)  ## run every notebook and store its outputs in place
-	$(BIN)/python -m ovamnb.tour --inplace $(ARGS)
+	$(BIN)/python -m workshop.tour --inplace $(ARGS)
 
 train: $(MADE)  ## train the bundled model from scratch
 	$(BIN)/python -m pip install -q $(PIP_OPTIONS) -c requirements.lock --no-build-isolation -e ".[$(EXTRAS),train]"
-	$(BIN)/python -m ovamnb.emoji.train $(ARGS)
+	$(BIN)/python -m workshop.train.model $(ARGS)
 
 evaluate: $(MADE)  ## score the bundled model on scenes it has not seen
-	$(BIN)/python -m ovamnb.emoji.evaluate $(ARGS)
+	$(BIN)/python -m workshop.measure.bundled $(ARGS)
 
 bench: $(MADE)  ## what recording, asking and learning a token cost, as ratios (OFFICIAL=a checkout of vpulab/ovam, DAAM=of castorini/daam)
-	$(BIN)/python -m ovamnb.bench $(if $(OFFICIAL),--official $(OFFICIAL)) $(if $(DAAM),--daam $(DAAM)) $(ARGS)
-	$(BIN)/python -m ovamnb.bench.tokens $(if $(OFFICIAL),--official $(OFFICIAL))
+	$(BIN)/python -m workshop.bench $(if $(OFFICIAL),--official $(OFFICIAL)) $(if $(DAAM),--daam $(DAAM)) $(ARGS)
+	$(BIN)/python -m workshop.bench.token_cost $(if $(OFFICIAL),--official $(OFFICIAL))
 
 lock: $(MADE)  ## resolve pyproject.toml anew into requirements.lock (newer torch: TORCH=2.14.0)
-	$(BIN)/python scripts/lock.py torch==$(TORCH)
+	$(BIN)/python -m workshop.make.lock torch==$(TORCH)
 
 clean:  ## remove build/ and caches (.venv and runs/ stay)
 	rm -rf build dist ovamnb.egg-info .pytest_cache .ruff_cache
-	find ovamnb tests scripts notebooks \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} + 2>/dev/null || true
+	find ovamnb workshop tests notebooks \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} + 2>/dev/null || true
 
 # An existing .venv is brought up to date rather than thrown away: a changed line costs seconds, not minutes.
 # The extras that most people never need stay out: training needs `train`, one more test `readers`.

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import checks
 from .images import as_rgb
+from .plumbing import checks
 
 FINEST = 0.1  # of a pixel, or of 255 grey values: what is less tells no two apart
 CELLS = 8000  # lengths that a side may hold: the C++ code counts them in 16 bits, and ends Python beyond
@@ -71,6 +71,13 @@ def dense_crf(
     field.addPairwiseBilateral(sxy=reach, srgb=contrast, rgbim=pixels, compat=appearance)
     sharper = np.array(field.inference(iterations)).reshape(count, h, w)
     return torch.from_numpy(sharper).to(probabilities.device)
+
+
+def after_crf(scores: Tensor, image) -> Tensor:
+    """Scores (class, h, w) in 0 to 1 → the same after a dense CRF that begins at them, the background having
+    what the highest leaves."""
+    with_background = torch.cat([1 - scores.amax(dim=0, keepdim=True), scores])
+    return dense_crf(with_background / with_background.sum(dim=0), image)[1:]
 
 
 def load_crf() -> type:

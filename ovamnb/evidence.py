@@ -1,14 +1,28 @@
-"""How much a text helps the UNet to see through the noise: a diffusion model as a judge of what is there."""
+"""What an image shows: how much a text helps the UNet to see through the noise; and what DiffSegmenter asks
+before it segments, which classes there are and how a text goes on.
+
+A filter is any function (image, classes) → the classes to keep; a captioner any function (image, start of the
+text) → how the text goes on. Of each there are two: CLIP and BLIP for photographs, and one made of the
+diffusion model itself, which needs no other network.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from . import checks
-from .images import check_prompts, encode_image, encode_prompts, noised, prepare
+from .images import as_rgb, check_prompts, encode_image, encode_prompts, noised, prepare
+from .plumbing import checks
+from .text import with_article
+
+CLIP = "openai/clip-vit-large-patch14"
+CLIP_REVISION = "32bd64288804d66eefd0ccbe215aa642df71cc41"
+BLIP = "Salesforce/blip-image-captioning-large"  # the paper's
+BLIP_REVISION = "2227ac38c9f16105cb0412e7cab4759978a8fd90"
 
 
 @torch.no_grad()
@@ -61,3 +75,178 @@ def target(pipe, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         return latents
     kept = pipe.scheduler.alphas_cumprod[int(t)].to(latents)
     return kept.sqrt() * noise - (1 - kept).sqrt() * latents
+
+
+class ClipFilter:
+    """Keeps what CLIP (Radford et al., ICML 2021) finds near the image, or near its caption.
+
+        keep = ClipFilter.load(captioner=BlipCaptioner.load())
+        ov.segment(pipe, photograph, voc_classes, keep=keep)
+
+    A class stays if its image–text similarity is at least `near_best` (0.97) of the best class's, or, with a
+    captioner, its text–text similarity with the caption at least `near_caption` (0.8): the rule that the
+    authors of DiffSegmenter describe and have not published. Or if the similarity itself is at least `least`:
+    for a CLIP whose cosines can be compared between images, as the bundled one's (`load("bundled")`).
+    """
+
+    def __init__(
+        self,
+        model,
+        processor,
+        *,
+        captioner: Callable[[object], str] | None = None,
+        near_best: float = 0.97,
+        near_caption: float = 0.8,
+        least: float = math.inf,
+    ):
+        self.model, self.processor, self.captioner = model, processor, captioner
+        self.near_best, self.near_caption, self.least = near_best, near_caption, least
+
+    @classmethod
+    def load(cls, name: str = CLIP, revision: str | None = CLIP_REVISION, **options) -> ClipFilter:
+        """Weights from the hub (1.7 GB the first time) or a folder, or the "bundled" ones, which know emoji
+        scenes; `options` as for the class."""
+        if name == "bundled":
+            from .clip import least_similarity, load_clip
+
+            return cls(*load_clip(), **{"near_best": 1.0, "least": least_similarity()} | options)
+        from transformers import CLIPModel, CLIPProcessor
+
+        revision = revision if name == CLIP else None
+        model = CLIPModel.from_pretrained(name, revision=revision, use_safetensors=True)
+        return cls(model.eval(), CLIPProcessor.from_pretrained(name, revision=revision), **options)
+
+    @torch.no_grad()
+    def __call__(self, image, classes: Sequence[str]) -> list[str]:
+        """The classes that the image shows; ValueError for those with a word that this CLIP does not know."""
+        classes = checks.entries("classes", classes, "words")
+        if strange := [name for name in classes if not self.knows(name)]:
+            raise ValueError(
+                f"This CLIP does not know all words of {', '.join(map(repr, strange))}: name it otherwise."
+            )
+        picture, texts = self.embed(image, [f"a photograph of {with_article(name)}" for name in classes])
+        near = texts @ picture[0]  # (class,), cosines
+        kept = (near >= self.near_best * near.max()) | (near >= self.least)
+        if self.captioner is not None:
+            caption = self.embed(image, [self.captioner(image)])[1][0]
+            kept |= texts @ caption >= self.near_caption
+        return [name for name, stays in zip(classes, kept.tolist(), strict=True) if stays]
+
+    def knows(self, text: str) -> bool:
+        """Whether no word of a text is the unknown token. (To CLIP's own tokenizer none is: it spells.)"""
+        tokenizer = self.processor.tokenizer
+        spells = tokenizer.unk_token_id in (None, tokenizer.eos_token_id)
+        return spells or tokenizer.unk_token_id not in tokenizer(text)["input_ids"]
+
+    def embed(self, image, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Unit vectors of the image (1, dim) and of the texts (text, dim)."""
+        inputs = self.processor(
+            images=as_rgb(image), text=list(texts), padding=True, truncation=True, return_tensors="pt"
+        ).to(self.model.device)
+        inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
+        output = self.model(**inputs)
+        return F.normalize(output.image_embeds, dim=-1), F.normalize(output.text_embeds, dim=-1)
+
+
+class DiffusionFilter:
+    """Keeps the classes whose name helps the diffusion model to denoise the image (see `evidence`).
+
+        keep = DiffusionFilter(pipe, threshold=0.01)
+        ov.segment(pipe, image, classes, keep=keep)
+
+    `threshold`: the evidence a class must reach; `most`: at most this many, the best. At least one class is
+    always kept. `template`: the text for a class with its article, "{}" for no more than that. `options`:
+    those of `evidence`.
+    """
+
+    def __init__(
+        self,
+        pipe,
+        *,
+        threshold: float = 0.0,
+        most: int | None = None,
+        template: str = "a photograph of {}",
+        **options,
+    ):
+        self.pipe, self.threshold, self.most = pipe, threshold, most
+        self.template, self.options = template, options
+
+    def __call__(self, image, classes: Sequence[str]) -> list[str]:
+        classes = checks.entries("classes", classes, "words")
+        texts = [self.template.format(with_article(name)) for name in classes]
+        gains = evidence(self.pipe, image, texts, **self.options)
+        best = gains.argsort(descending=True)[: self.most].tolist()
+        kept = {i for i in best if gains[i] >= self.threshold} | set(best[:1])
+        return [name for i, name in enumerate(classes) if i in kept]
+
+
+class BlipCaptioner:
+    """An image's caption by BLIP (Li et al., ICML 2022), through transformers.
+
+    describe = BlipCaptioner.load()
+    describe(photograph)                              # "a cat sitting on a sofa"
+    describe(photograph, "a photograph of a cat")     # "sitting on a sofa"
+    ov.segment(pipe, photograph, classes, caption=describe)
+    """
+
+    def __init__(self, model, processor, *, longest: int = 30):
+        self.model, self.processor, self.longest = model, processor, longest
+
+    @classmethod
+    def load(cls, name: str = BLIP, revision: str | None = BLIP_REVISION, **options) -> BlipCaptioner:
+        """Weights from the hub (1.9 GB the first time) or a folder; `options` as for `from_pretrained`."""
+        from transformers import BlipForConditionalGeneration, BlipProcessor
+
+        revision = revision if name == BLIP else None
+        model = BlipForConditionalGeneration.from_pretrained(
+            name, revision=revision, use_safetensors=True, **options
+        )
+        return cls(model.eval(), BlipProcessor.from_pretrained(name, revision=revision))
+
+    @torch.no_grad()
+    def __call__(self, image, start: str = "") -> str:
+        inputs = self.processor(images=as_rgb(image), text=start or None, return_tensors="pt")
+        inputs = inputs.to(self.model.device)
+        inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
+        words = self.model.generate(**inputs, max_new_tokens=self.longest)
+        said = self.processor.decode(inputs["input_ids"][0], skip_special_tokens=True) if start else ""
+        return self.processor.decode(words[0], skip_special_tokens=True).removeprefix(said).strip()
+
+
+class DiffusionCaptioner:
+    """A caption out of given parts, chosen by what helps the diffusion model to denoise the image.
+
+        describe = DiffusionCaptioner(pipe, classes, places=["on grass", "in the sky"])
+        describe(image)                                # "a cat and a car on grass"
+
+    `things`: class names, of which the best `most` are named if their evidence reaches `threshold`;
+    `places`: phrases for the ground, of which the best one is taken. What `start` names already is not named
+    again.
+    """
+
+    def __init__(
+        self,
+        pipe,
+        things: Sequence[str],
+        *,
+        places: Sequence[str] = (),
+        most: int = 2,
+        threshold: float = 0.0,
+        **options,
+    ):
+        self.pipe, self.things, self.places = pipe, tuple(things), tuple(places)
+        self.most, self.threshold, self.options = most, threshold, options
+
+    def __call__(self, image, start: str = "") -> str:
+        named = self.best(image, {name: f"a photograph of {with_article(name)}" for name in self.things})
+        place = self.best(image, {phrase: f"a photograph of something {phrase}" for phrase in self.places})
+        shown = [name for name, gain in named.items() if gain > self.threshold][: self.most]
+        things = [with_article(name) for name in shown if name not in start]
+        return " ".join([" and ".join(things), *list(place)[:1]]).strip()
+
+    def best(self, image, texts: Mapping[str, str]) -> dict[str, float]:
+        """The keys of `texts` with their evidence, the highest first."""
+        if not texts:
+            return {}
+        gains = evidence(self.pipe, image, list(texts.values()), **self.options).tolist()
+        return dict(sorted(zip(texts, gains, strict=True), key=lambda pair: -pair[1]))

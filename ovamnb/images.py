@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from . import checks
-from .choose import Grid
 from .pipelines import factor
+from .plumbing import checks
 from .recorder import record
+from .select import Grid
 from .text import TextEncoder
 from .trace import Trace
 from .unet import native_size, require_parts, unet_of

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import checks
+from .plumbing import checks
 from .text import Text
 
 FEW = 16

@@ -11,9 +11,9 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from . import checks
-from .choose import Grid, show_grid
-from .files import as_path, existing, whole
+from .plumbing import checks
+from .plumbing.files import as_path, existing, whole
+from .select import Grid, show_grid
 
 
 def as_mask(mask) -> Tensor:

@@ -9,11 +9,11 @@ from dataclasses import asdict, replace
 import torch
 from torch import Tensor
 
-from . import checks
-from .choose import Blocks
-from .goal import Goal
 from .masks import as_mask
+from .objective import Goal
+from .plumbing import checks
 from .recipe import TOKEN_RECIPES, TokenRecipe
+from .select import Blocks
 from .text import with_article
 from .tokens import Token, alike, fingerprint
 from .trace import Trace

@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import torch
 
-from . import checks
-from .files import as_path
+from .plumbing import checks
+from .plumbing.files import as_path
 
 BUNDLED = Path(__file__).parent / "assets" / "bundled"
 DTYPES = ("float32", "float16", "bfloat16", "float64")
@@ -101,9 +102,8 @@ def load_pipeline(
 def find_device(device: str | torch.device | None = None) -> torch.device:
     """The device asked for, or the best one here; ValueError when this machine does not have it."""
     if device is None:
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        here = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return here or torch.device("cpu")
     try:
         if not isinstance(device, str | torch.device):
             raise TypeError
@@ -283,3 +283,14 @@ def _ask_the_hub(model: HubModel, name: str) -> None:
             '--include "*.json" --include "*.txt" --include "*/*.safetensors" '
             f"--local-dir {target}`, bring that folder here and say `load_pipeline('{target}')`."
         ) from None
+
+
+def free_bytes(device: torch.device) -> int:
+    """What can still be taken on `device`; on a shared server no more than it grants (MEM_LIMIT, as on
+    Binder)."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    free = psutil.virtual_memory().available
+    if limit := os.environ.get("MEM_LIMIT"):
+        free = min(free, int(limit) - psutil.Process().memory_info().rss)
+    return max(0, free)

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
-from . import checks
-from .choose import as_blocks
-from .files import existing, write_text
+from .plumbing import checks
+from .plumbing.files import existing, write_text
+from .select import as_blocks
 
 TUNED = "segment.json"  # beside a model: the recipe that was tuned for it
 MOST_POWER = 1000  # long before, a map is the same everywhere
@@ -19,7 +19,7 @@ MOST_EVALUATIONS = 100_000
 
 
 @dataclass(frozen=True)
-class Recipe:
+class SegmentRecipe:
     """All that DiffSegmenter leaves to choose; the defaults are the paper's.
 
     `weights`: of each resolution, by how many times it is smaller than the latents. `blocks`: which of
@@ -62,7 +62,7 @@ class Recipe:
         object.__setattr__(self, "weights", weights)
 
     @classmethod
-    def of(cls, pipe) -> Recipe:
+    def of(cls, pipe) -> SegmentRecipe:
         """What was tuned for this model, if it lies beside it (`segment.json`), else the paper's.
 
         Raises ValueError for a file that is damaged.
@@ -79,7 +79,7 @@ class Recipe:
         """Write it beside a model, for `of`."""
         write_text(Path(folder, TUNED), json.dumps(asdict(self), indent=2) + "\n")
 
-    def changed(self, changes: Mapping[str, object]) -> Recipe:
+    def changed(self, changes: Mapping[str, object]) -> SegmentRecipe:
         """The recipe with other values for some of its fields; TypeError, naming them, for what is none."""
         return _changed(self, changes)
 

@@ -11,8 +11,11 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from . import checks
-from .choose import (
+from .layout import batch_layout, running_call
+from .maps import add_self_attention
+from .pipelines import factor, find_device, find_dtype, free_bytes, model_name
+from .plumbing import checks
+from .select import (
     Block,
     Blocks,
     Grid,
@@ -24,10 +27,6 @@ from .choose import (
     select,
     show_grid,
 )
-from .layout import batch_layout, running_call
-from .maps import add_self_attention
-from .memory import free_bytes
-from .pipelines import factor, find_device, find_dtype, model_name
 from .text import TextEncoder
 from .trace import Trace
 from .unet import attentions, key_weight, transformers, unet_of
@@ -62,7 +61,7 @@ def record(
     `self_attention`: resolutions, each the longer side of a grid or (h, w), at which the maps of all layers
         are averaged over heads and summed as they stream by: 4·(h·w)² bytes an image, however many steps.
     `steps`, `blocks`: keep only these (see `Trace.maps`). A step is one pass of the UNet, counted from 0. On
-        the bundled model two of 25, evenly spaced, score what all do (`python -m ovamnb.ablate`).
+        the bundled model two of 25, evenly spaced, score what all do (`python -m ovamnb.evaluation.ablate`).
     `device`, `dtype`: where and how queries are kept. In float16 Stable Diffusion 1.5 takes 23 MB a step
         and image, SDXL 210 MB.
     `guidance`: only for a denoising loop written by hand with several rows in its batch: True for

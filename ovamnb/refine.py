@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import checks
+from .plumbing import checks
 from .recipe import MOST_POWER
 
 CHANNELS = (1, 3, 4)  # of an image

@@ -12,10 +12,10 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from . import checks
 from .crf import dense_crf, load_crf
 from .images import as_rgb, encode_image, encode_prompts, noised, observe, prepare
-from .recipe import Recipe
+from .plumbing import checks
+from .recipe import SegmentRecipe
 from .refine import complete, minmax, resize
 from .text import TextEncoder, with_article
 from .tokens import Token
@@ -23,9 +23,9 @@ from .trace import Trace
 from .unet import attention_grids, require_parts
 
 Filter = Callable[[object, Sequence[str]], Sequence[str]]
-"""(image, candidate classes) → those that the image shows: see `ovamnb.filters`."""
+"""(image, candidate classes) → those that the image shows: see `ovamnb.evidence`."""
 Captioner = Callable[[object, str], str]
-"""(image, start of a text) → how the text goes on: see `ovamnb.captions`."""
+"""(image, start of a text) → how the text goes on: see `ovamnb.evidence`."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def segment(
     *,
     caption: str | Captioner = "",
     keep: Filter | None = None,
-    recipe: Recipe | None = None,
+    recipe: SegmentRecipe | None = None,
     crf: bool = False,
     seed: int = 0,
     batch: int = 8,
@@ -74,17 +74,17 @@ def segment(
         ov.show_labels(image, result.labels, result.classes)
 
     For each class c the UNet reads "a photograph of a c" and the `caption`, a text or a function that
-    continues each class's (`ovamnb.captions`), while it sees the image with a little noise. Cross-attention
+    continues each class's (`ovamnb.evidence`), while it sees the image with a little noise. Cross-attention
     to c, summed over resolutions by weight, says what; self-attention completes where:
     M_c = A_self · Σ_r w_r minmax(A_r[c]). Each M_c is scaled to 0…1, and the highest wins each pixel, or the
     background where none exceeds its score. (DiffSegmenter, TIP 2025, arXiv 2309.02773.)
 
     A class may be a `Token` (`ov.optimize_token`): its vector stands in the text where its word does.
 
-    `keep` drops classes that the image does not show (`ovamnb.filters`): a class that is asked for takes its
-    share of the image whether it is there or not. `recipe`: None takes `Recipe.of(pipe)`; `changes` are
-    fields of it, such as background=0.4. `crf`: a dense CRF moves the borders to the image's own edges (see
-    `ov.dense_crf`); the scores are chances then, which sum to 1 with the background's. `batch`: how many
+    `keep` drops classes that the image does not show (`ovamnb.evidence`): a class that is asked for takes its
+    share of the image whether it is there or not. `recipe`: None takes `SegmentRecipe.of(pipe)`; `changes`
+    are fields of it, such as background=0.4. `crf`: a dense CRF moves the borders to the image's own edges
+    (see `ov.dense_crf`); the scores are chances then, which sum to 1 with the background's. `batch`: how many
     classes pass the UNet at once; where memory does not suffice it is halved, with a warning.
 
     Raises ValueError for an empty class list, a class named twice (in whatever case), a class the text
@@ -102,7 +102,9 @@ def segment(
             f"caption is a text or a function of (image, start of a text), not {checks.shown(caption)}."
         )
     recipe = (
-        Recipe.of(pipe) if recipe is None else checks.instance("recipe", recipe, Recipe, "a Recipe or None")
+        SegmentRecipe.of(pipe)
+        if recipe is None
+        else checks.instance("recipe", recipe, SegmentRecipe, "a SegmentRecipe or None")
     )
     recipe = recipe.changed(changes)
     classes, tokens = _checked(pipe, classes)
@@ -145,7 +147,7 @@ def class_maps(
     latents: Tensor,
     groups: Sequence[tuple[str, ...]],
     told: Callable[[tuple[str, ...]], str],
-    recipe: Recipe,
+    recipe: SegmentRecipe,
     seed: int,
     learned: Mapping[str, Token],
 ) -> list[Tensor]:

@@ -1,28 +1,23 @@
-"""The files of traces and tokens: safetensors, their tensors by path, the rest as JSON in the header."""
+"""The file of a trace: safetensors, its tensors by path, the rest as JSON in the header."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from torch import Tensor
 
-from . import checks
-from .choose import Block
-from .files import existing, whole
+from .plumbing import checks
+from .plumbing.files import existing, whole
+from .select import Block
 from .text import TextEncoder
-from .tokens import Token, alike
 
 if TYPE_CHECKING:
     from .trace import Trace
 
-TRACE_FORMAT, TOKENS_FORMAT = "ovamnb trace 1", "ovamnb tokens 1"
-BUNDLED_TOKENS = Path(__file__).parent / "assets" / "tokens.safetensors"
-PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")
+TRACE_FORMAT = "ovamnb trace 1"
 SMALL_ENCODER = 64 * 2**20  # bytes: the bundled model's is far below, Stable Diffusion's (246 MB) above
 
 
@@ -124,118 +119,3 @@ def _text_files(trace: Trace, wanted: bool | None) -> dict[str, Tensor]:
     if encoder is None or wanted is False:
         return {}
     return encoder.pack() if wanted or encoder.nbytes <= SMALL_ENCODER else {}
-
-
-def save_tokens(tokens: Iterable[Token], path: str | Path) -> None:
-    """Write tokens of one model to one safetensors file, for `load_tokens`.
-
-    Raises ValueError for two tokens of the same word and for tokens of several models, which one file cannot
-    hold; FileNotFoundError for a folder that is not there, OSError where the disk is full.
-    """
-    from safetensors.torch import save_file
-
-    tokens = checks.entries("tokens", [tokens] if isinstance(tokens, Token) else tokens, "tokens")
-    for token in tokens:
-        checks.instance("Each of the tokens", token, Token, "a Token")
-    if not tokens:
-        raise ValueError("There is no token to save: give at least one.")
-    words = [token.word for token in tokens]
-    if twice := sorted({word for word in words if words.count(word) > 1}):
-        raise ValueError(
-            f"Two of these tokens have the same word ({', '.join(twice)}), and a file keeps one of each: "
-            "rename one by `dataclasses.replace(token, word=…)`, or save `ovamnb.tokens.average` of them."
-        )
-    for token in tokens[1:]:
-        if len(token.class_) != len(tokens[0].class_) or not alike(token.fingerprint, tokens[0].fingerprint):
-            raise ValueError(
-                f"The tokens '{words[0]}' and '{token.word}' are of different models: save each model's in a "
-                "file of its own."
-            )
-    tensors, header = {}, {}
-    for token in tokens:
-        tensors[f"class/{token.word}"] = token.class_
-        if token.background is not None:
-            tensors[f"background/{token.word}"] = token.background
-        header[token.word] = {
-            "model": token.model,
-            "settings": dict(token.settings),
-            "losses": [round(loss, 5) for loss in token.losses],
-        }
-        tensors |= {f"fingerprint/{name}": values for name, values in token.fingerprint.items()}
-    tensors = {name: value.detach().cpu().float().contiguous().clone() for name, value in tensors.items()}
-    metadata = {"format": TOKENS_FORMAT, "tokens": json.dumps(header)}
-    with whole(path) as partial:
-        save_file(tensors, partial, metadata=metadata)
-
-
-def load_tokens(path: str | Path = BUNDLED_TOKENS) -> dict[str, Token]:
-    """Word → Token, from a file; without one, the bundled model's, one for each class it was trained on.
-
-        ov.load_tokens()["cat"]
-
-    Besides what `save_tokens` wrote: any safetensors file of vectors (dim,) or pairs (2, dim), named by their
-    words (as the OVAM authors' 20 VOC tokens for Stable Diffusion 1.5), and a NumPy file `.npy` of one such
-    array, named by the file. Raises FileNotFoundError where there is no file, and ValueError for one that is
-    damaged, holds no tokens, or is a pickle.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    path = existing(path, "file of tokens")
-    if path.suffix in PICKLES:
-        raise ValueError(_why_no_pickle(path))
-    if path.suffix == ".npy":
-        try:
-            array = np.load(path, allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
-            raise ValueError(
-                _why_no_pickle(path) if "pickle" in str(error) else f"'{path}' is damaged: {error}"
-            ) from None
-        return {path.stem: _bare(path.stem, checks.tensor(f"'{path}'", array, "(dim,) or (2, dim)"))}
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            names = file.keys()
-            tensors = {name: file.get_tensor(name) for name in names}
-        if not tensors:
-            raise KeyError("it is empty")
-        if metadata.get("format") != TOKENS_FORMAT:
-            return {
-                name.replace("-", " "): _bare(name.replace("-", " "), value)
-                for name, value in tensors.items()
-            }
-        marks = {
-            k.removeprefix("fingerprint/"): v for k, v in tensors.items() if k.startswith("fingerprint/")
-        }
-        return {
-            word: Token(
-                word,
-                tensors[f"class/{word}"],
-                tensors.get(f"background/{word}"),
-                said["model"],
-                marks,
-                tuple(said["losses"]),
-                said["settings"],
-            )
-            for word, said in json.loads(metadata["tokens"]).items()
-        }
-    except (SafetensorError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-        raise ValueError(f"'{path}' is damaged or holds no tokens: {error}") from None
-
-
-def _bare(word: str, array: Tensor) -> Token:
-    """A token from a vector (dim,) or a pair (2, dim) of unknown origin."""
-    array = array.float()
-    if array.ndim == 1 and len(array) > 1:
-        return Token(word, array)
-    if array.ndim == 2 and len(array) == 2:
-        return Token(word, array[1], array[:1])
-    raise ValueError(
-        f"A token is a vector (dim,) or a pair (2, dim), but '{word}' has the shape {tuple(array.shape)}."
-    )
-
-
-def _why_no_pickle(path: Path) -> str:
-    return (
-        f"'{path}' is a pickle, which can run any code when it is opened, so it is not read. Whoever trusts "
-        "it can save its vectors anew: `safetensors.numpy.save_file({'cat': vector}, 'tokens.safetensors')`."
-    )

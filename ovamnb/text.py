@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
-from . import checks
 from .pipelines import quiet
+from .plumbing import checks
 
 PARTS = ("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2")
 

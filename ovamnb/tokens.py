@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from . import checks
+from .plumbing import checks
+from .plumbing.files import existing, whole
 from .text import Text
 
+TOKENS_FORMAT = "ovamnb tokens 1"
+BUNDLED_TOKENS = Path(__file__).parent / "assets" / "tokens.safetensors"
+FIGURES = BUNDLED_TOKENS.with_suffix(".json")
+"""What the bundled tokens are worth, as it was measured."""
+PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")
 SAMPLES = 32  # weights of each block that make a fingerprint
 ALIKE = 0.01  # relative: rounding to bfloat16 moves weights by 0.002, another model's by about 1
 
@@ -96,15 +104,11 @@ class Token:
 
     def save(self, path: str | Path) -> None:
         """Write the token to one safetensors file; raises as `save_tokens` does."""
-        from .storage import save_tokens
-
         save_tokens([self], path)
 
     @classmethod
     def load(cls, path: str | Path, word: str | None = None) -> Token:
         """Read a token; of a file with several, the one called `word`. See `load_tokens`."""
-        from .storage import load_tokens
-
         if word is not None:
             checks.instance("word", word, str, "a token's name")
         tokens = load_tokens(path)
@@ -182,4 +186,119 @@ def alike(mine: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
         mine[name].shape == other[name].shape
         and (mine[name] - other[name]).norm() <= ALIKE * mine[name].norm().clamp(min=1e-12)
         for name in mine.keys() & other.keys()
+    )
+
+
+def save_tokens(tokens: Iterable[Token], path: str | Path) -> None:
+    """Write tokens of one model to one safetensors file, for `load_tokens`.
+
+    Raises ValueError for two tokens of the same word and for tokens of several models, which one file cannot
+    hold; FileNotFoundError for a folder that is not there, OSError where the disk is full.
+    """
+    from safetensors.torch import save_file
+
+    tokens = checks.entries("tokens", [tokens] if isinstance(tokens, Token) else tokens, "tokens")
+    for token in tokens:
+        checks.instance("Each of the tokens", token, Token, "a Token")
+    if not tokens:
+        raise ValueError("There is no token to save: give at least one.")
+    words = [token.word for token in tokens]
+    if twice := sorted({word for word in words if words.count(word) > 1}):
+        raise ValueError(
+            f"Two of these tokens have the same word ({', '.join(twice)}), and a file keeps one of each: "
+            "rename one by `dataclasses.replace(token, word=…)`, or save `ovamnb.tokens.average` of them."
+        )
+    for token in tokens[1:]:
+        if len(token.class_) != len(tokens[0].class_) or not alike(token.fingerprint, tokens[0].fingerprint):
+            raise ValueError(
+                f"The tokens '{words[0]}' and '{token.word}' are of different models: save each model's in a "
+                "file of its own."
+            )
+    tensors, header = {}, {}
+    for token in tokens:
+        tensors[f"class/{token.word}"] = token.class_
+        if token.background is not None:
+            tensors[f"background/{token.word}"] = token.background
+        header[token.word] = {
+            "model": token.model,
+            "settings": dict(token.settings),
+            "losses": [round(loss, 5) for loss in token.losses],
+        }
+        tensors |= {f"fingerprint/{name}": values for name, values in token.fingerprint.items()}
+    tensors = {name: value.detach().cpu().float().contiguous().clone() for name, value in tensors.items()}
+    metadata = {"format": TOKENS_FORMAT, "tokens": json.dumps(header)}
+    with whole(path) as partial:
+        save_file(tensors, partial, metadata=metadata)
+
+
+def load_tokens(path: str | Path = BUNDLED_TOKENS) -> dict[str, Token]:
+    """Word → Token, from a file; without one, the bundled model's, one for each class it was trained on.
+
+        ov.load_tokens()["cat"]
+
+    Besides what `save_tokens` wrote: any safetensors file of vectors (dim,) or pairs (2, dim), named by their
+    words (as the OVAM authors' 20 VOC tokens for Stable Diffusion 1.5), and a NumPy file `.npy` of one such
+    array, named by the file. Raises FileNotFoundError where there is no file, and ValueError for one that is
+    damaged, holds no tokens, or is a pickle.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = existing(path, "file of tokens")
+    if path.suffix in PICKLES:
+        raise ValueError(_why_no_pickle(path))
+    if path.suffix == ".npy":
+        try:
+            array = np.load(path, allow_pickle=False)
+        except (ValueError, EOFError, OSError) as error:
+            raise ValueError(
+                _why_no_pickle(path) if "pickle" in str(error) else f"'{path}' is damaged: {error}"
+            ) from None
+        return {path.stem: _bare(path.stem, checks.tensor(f"'{path}'", array, "(dim,) or (2, dim)"))}
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            names = file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
+        if not tensors:
+            raise KeyError("it is empty")
+        if metadata.get("format") != TOKENS_FORMAT:
+            return {
+                name.replace("-", " "): _bare(name.replace("-", " "), value)
+                for name, value in tensors.items()
+            }
+        fingerprints = {
+            k.removeprefix("fingerprint/"): v for k, v in tensors.items() if k.startswith("fingerprint/")
+        }
+        return {
+            word: Token(
+                word,
+                tensors[f"class/{word}"],
+                tensors.get(f"background/{word}"),
+                said["model"],
+                fingerprints,
+                tuple(said["losses"]),
+                said["settings"],
+            )
+            for word, said in json.loads(metadata["tokens"]).items()
+        }
+    except (SafetensorError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise ValueError(f"'{path}' is damaged or holds no tokens: {error}") from None
+
+
+def _bare(word: str, array: Tensor) -> Token:
+    """A token from a vector (dim,) or a pair (2, dim) of unknown origin."""
+    array = array.float()
+    if array.ndim == 1 and len(array) > 1:
+        return Token(word, array)
+    if array.ndim == 2 and len(array) == 2:
+        return Token(word, array[1], array[:1])
+    raise ValueError(
+        f"A token is a vector (dim,) or a pair (2, dim), but '{word}' has the shape {tuple(array.shape)}."
+    )
+
+
+def _why_no_pickle(path: Path) -> str:
+    return (
+        f"'{path}' is a pickle, which can run any code when it is opened, so it is not read. Whoever trusts "
+        "it can save its vectors anew: `safetensors.numpy.save_file({'cat': vector}, 'tokens.safetensors')`."
     )

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from . import checks
-from .choose import (
+from .maps import AttentionMaps, block_map, combine, keys
+from .plumbing import checks
+from .select import (
     Block,
     Blocks,
     Grid,
@@ -21,7 +22,6 @@ from .choose import (
     show_grid,
     show_steps,
 )
-from .maps import AttentionMaps, block_map, combine, keys
 from .storage import read_trace, write_trace
 from .text import Text, TextEncoder, from_states
 from .tokens import Token, as_text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .choose import Grid
+from .select import Grid
 
 
 def unwrapped(unet: nn.Module) -> nn.Module:

@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 
 IMPORTED = [
-    "ovamnb.evaluate",
+    "ovamnb.evaluation",
     "ovamnb.synthesize.__main__",
     "ovamnb.downstream.__main__",
-    "ovamnb.emoji.clip",
+    "ovamnb.clip",
     "diffusers.pipelines.stable_diffusion",
     "transformers.models.clip.modeling_clip",
 ]

@@ -7,8 +7,8 @@ import torch
 from conftest import sd_pipeline, xl_pipeline
 
 import ovamnb as ov
-from ovamnb import ablate
-from ovamnb.evaluation.ablations import (
+from ovamnb.evaluation import ablate
+from ovamnb.evaluation.ablate import (
     Parts,
     ablations,
     by_maximum,

@@ -3,9 +3,11 @@
 import pytest
 import torch
 
-from ovamnb.bench import __main__ as bench
-from ovamnb.bench import asking, memory, official, recording, shapes, timing, tokens
-from ovamnb.choose import Block
+from ovamnb.select import Block
+from workshop.bench import __main__ as bench
+from workshop.bench import asking, official, recording, shapes, timing
+from workshop.bench import peaks as memory
+from workshop.bench import token_cost as tokens
 
 TINY = {
     "sample_size": 8,

@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CHROMIUM, reason="no Chro
 
 ASK = """\
 import ovamnb as ov
-from ovamnb.widgets import ask_box
+from ovamnb.plot.widgets import ask_box
 
 pipe = ov.load_pipeline()
 pipe.set_progress_bar_config(disable=True)
@@ -37,7 +37,7 @@ with ov.record(pipe) as trace:
     image = pipe("a cat on grass", num_inference_steps=2).images[0]
 ask_box(trace, image, "a cat")"""
 DRAW = """\
-from ovamnb.annotate import Annotator
+from ovamnb.plot.annotate import Annotator
 from ovamnb.emoji.scenes import scene
 
 drawing = Annotator(scene(1, size=(64, 96)).image)
@@ -45,7 +45,7 @@ drawing.observe(lambda change: drawing.save("drawn.png"), "drawn")
 drawing"""
 CUT = """\
 import ovamnb as ov
-from ovamnb.widgets import segment_box
+from ovamnb.plot.widgets import segment_box
 
 segment_box(ov.load_pipeline(), "cat, car")"""
 

@@ -11,11 +11,11 @@ import torch
 
 import ovamnb as ov
 from ovamnb.emoji import CONCEPTS, words
-from ovamnb.emoji.card import SHEET
-from ovamnb.emoji.measure_generation import generate, prompts
-from ovamnb.emoji.recognise import RECOGNISED, recognition
-from ovamnb.emoji.text_encoder import MAX_TOKENS, VOCABULARY_SIZE, nearest_class
 from ovamnb.pipelines import BUNDLED
+from workshop.make.card import SHEET
+from workshop.measure.generation import generate, prompts
+from workshop.measure.recognise import RECOGNISED, recognition
+from workshop.train.text_table import MAX_TOKENS, VOCABULARY_SIZE, nearest_class
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,14 @@ import pytest
 import torch
 from shared_fixtures import bundled_pipe
 
-from ovamnb.emoji import train_clip, tune
-from ovamnb.emoji.clip import CLIP, TABLE, build_clip, load_clip
-from ovamnb.emoji.data import stream
+from ovamnb.clip import CLIP, TABLE, build_clip, load_clip
 from ovamnb.emoji.sprites import CONCEPTS
-from ovamnb.filters import ClipFilter
+from ovamnb.emoji.streams import stream
+from ovamnb.evidence import ClipFilter
 from ovamnb.pipelines import BUNDLED, load_pipeline
-from ovamnb.recipe import Recipe
+from ovamnb.recipe import SegmentRecipe
+from workshop.make import segment_recipe as tune
+from workshop.train import clip_training as train_clip
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ class TestBundled:
 
 
 def test_without_weights_it_says_how_to_get_them(tmp_path):
-    with pytest.raises(FileNotFoundError, match="train_clip"):
+    with pytest.raises(FileNotFoundError, match="clip_training"):
         load_clip(tmp_path)
 
 
@@ -73,13 +74,13 @@ def test_tuning_never_ends_below_the_paper_and_leaves_a_recipe(tmp_path, monkeyp
     figures = json.loads((tmp_path / "model" / "figures.json").read_text())["segmentation"]
     assert figures["validation"]["tuned"] >= figures["validation"]["paper"]
     assert all(row["oracle"] >= row["tuned"] for row in figures["test"].values())
-    recipe = Recipe.of(load_pipeline(tmp_path / "model"))
+    recipe = SegmentRecipe.of(load_pipeline(tmp_path / "model"))
     assert recipe.background == figures["background"]
     assert "Segmentation" in (tmp_path / "model" / "README.md").read_text()
 
 
 def test_the_settings_to_try_are_fields_of_a_recipe():
-    fields = set(vars(Recipe()))
+    fields = set(vars(SegmentRecipe()))
     tried = tune.choices(bundled_pipe())
     assert all(tried) and all(set(value) <= fields for values in tried for value in values)
 

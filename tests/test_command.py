@@ -8,7 +8,16 @@ import signal
 import pytest
 from tqdm import tqdm
 
-from ovamnb.command import FAILED, GOES_ON, STOPPED, TRACEBACK, WRONG, ends, require_given, require_writable
+from ovamnb.plumbing.command import (
+    FAILED,
+    GOES_ON,
+    STOPPED,
+    TRACEBACK,
+    WRONG,
+    ends,
+    require_given,
+    require_writable,
+)
 
 
 def ended(capsys, error, code=FAILED):
@@ -131,53 +140,61 @@ DEVICES = "say 'cpu', 'cuda', 'cuda:1' or 'mps'"
 @pytest.mark.parametrize(
     ("module", "arguments", "message"),
     [
-        ("evaluate", MODEL, "Unknown pipeline 'nobodys'"),
-        ("evaluate", DEVICE, DEVICES),
-        ("ablate", MODEL, "Unknown pipeline 'nobodys'"),
-        ("ablate", DEVICE, DEVICES),
-        ("ablate", ["--tokens", "nowhere"], "no file of tokens at 'nowhere'"),
-        ("ablate", ["--root", "nowhere"], "'nowhere"),
-        ("synthesize.tune", ["--rows", "ovam", *MODEL], "Unknown pipeline 'nobodys'"),
-        ("synthesize.tune", DEVICE, DEVICES),
-        ("synthesize.tune", ["--root", "nowhere"], "'nowhere"),
-        ("synthesize.__main__", ["--out", "new", "--classes", "cat", "--masks", "ovam", *MODEL], "'nobodys'"),
-        ("synthesize.__main__", ["--out", "new", *DEVICE], DEVICES),
-        ("synthesize.__main__", ["--out", "file"], "where a folder is needed"),
+        ("ovamnb.evaluation.__main__", MODEL, "Unknown pipeline 'nobodys'"),
+        ("ovamnb.evaluation.__main__", DEVICE, DEVICES),
+        ("ovamnb.evaluation.ablate", MODEL, "Unknown pipeline 'nobodys'"),
+        ("ovamnb.evaluation.ablate", DEVICE, DEVICES),
+        ("ovamnb.evaluation.ablate", ["--tokens", "nowhere"], "no file of tokens at 'nowhere'"),
+        ("ovamnb.evaluation.ablate", ["--root", "nowhere"], "'nowhere"),
+        ("ovamnb.synthesize.tune", ["--rows", "ovam", *MODEL], "Unknown pipeline 'nobodys'"),
+        ("ovamnb.synthesize.tune", DEVICE, DEVICES),
+        ("ovamnb.synthesize.tune", ["--root", "nowhere"], "'nowhere"),
         (
-            "synthesize.__main__",
+            "ovamnb.synthesize.__main__",
+            ["--out", "new", "--classes", "cat", "--masks", "ovam", *MODEL],
+            "'nobodys'",
+        ),
+        ("ovamnb.synthesize.__main__", ["--out", "new", *DEVICE], DEVICES),
+        ("ovamnb.synthesize.__main__", ["--out", "file"], "where a folder is needed"),
+        (
+            "ovamnb.synthesize.__main__",
             ["--out", "new", "--classes", "cat", "--masks", "ovam", "--tokens", "nowhere"],
             "no file of tokens at 'nowhere'",
         ),
-        ("downstream.__main__", ["--mixes", "real", *DEVICE], DEVICES),
-        ("downstream.__main__", ["--mixes", "real", "--out", "file"], "where a folder is needed"),
-        ("downstream.__main__", ["--mixes", "real", "--root", "nowhere"], "'nowhere' is not there"),
-        ("emoji.evaluate", ["nobodys"], "Unknown pipeline 'nobodys'"),
-        ("emoji.evaluate", DEVICE, DEVICES),
-        ("emoji.tune", ["nobodys"], "Unknown pipeline 'nobodys'"),
-        ("emoji.tune", DEVICE, DEVICES),
-        ("emoji.train_clip", DEVICE, DEVICES),
+        ("ovamnb.downstream.__main__", ["--mixes", "real", *DEVICE], DEVICES),
+        ("ovamnb.downstream.__main__", ["--mixes", "real", "--out", "file"], "where a folder is needed"),
+        ("ovamnb.downstream.__main__", ["--mixes", "real", "--root", "nowhere"], "'nowhere' is not there"),
+        ("workshop.measure.bundled", ["nobodys"], "Unknown pipeline 'nobodys'"),
+        ("workshop.measure.bundled", DEVICE, DEVICES),
+        ("workshop.make.segment_recipe", ["nobodys"], "Unknown pipeline 'nobodys'"),
+        ("workshop.make.segment_recipe", DEVICE, DEVICES),
+        ("workshop.train.clip_training", DEVICE, DEVICES),
     ],
 )
 def test_wrong_arguments_end_in_a_line(module, arguments, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(SystemExit) as left:
-        importlib.import_module(f"ovamnb.{module}").main(arguments)
+        importlib.import_module(module).main(arguments)
     said = capsys.readouterr().err
-    prog = f"python -m ovamnb.{module.removesuffix('.__main__')}: "
+    prog = f"python -m {module.removesuffix('.__main__')}: "
     assert left.value.code == WRONG and said.startswith(prog) and message in said and said.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["file"], "nothing is begun"
 
 
-@pytest.mark.parametrize("module", ["label_sets", "measure_synthesis", "measure_tokens", "token_bank"])
+@pytest.mark.parametrize(
+    "module", ["make.label_sets", "measure.filter_worth", "measure.token_worth", "make.token_bank"]
+)
 def test_the_little_worlds_other_commands_end_so_too(module, tmp_path, monkeypatch, capsys):
     def none(*arguments, **options):
         raise FileNotFoundError("The bundled model is not part of this installation: reinstall ovamnb.")
 
-    command = importlib.import_module(f"ovamnb.emoji.{module}")
-    monkeypatch.setattr(command, "read_records" if module == "measure_synthesis" else "load_pipeline", none)
+    command = importlib.import_module(f"workshop.{module}")
+    monkeypatch.setattr(
+        command, "read_records" if module == "measure.filter_worth" else "load_pipeline", none
+    )
     with pytest.raises(SystemExit) as left:
-        command.main([str(tmp_path)] if module == "measure_synthesis" else [])
+        command.main([str(tmp_path)] if module == "measure.filter_worth" else [])
     said = capsys.readouterr().err
     assert left.value.code == FAILED
-    assert said.startswith(f"python -m ovamnb.emoji.{module}: The bundled model") and said.count("\n") == 1
+    assert said.startswith(f"python -m workshop.{module}: The bundled model") and said.count("\n") == 1

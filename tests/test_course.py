@@ -6,16 +6,16 @@ stored. So mistakes are planted in the package, and wrong answers are given to t
 
 from functools import cache
 
-import chapters
 import pytest
 import torch
 
 import ovamnb.maps
 import ovamnb.recorder
-from ovamnb.evaluation.counts import confusion, iou, mean_iou, overlap
+from ovamnb.evaluation.metrics import confusion, iou, mean_iou, overlap
 from ovamnb.refine import minmax
 from ovamnb.segmentation import labels_of
-from ovamnb.synthesize.masks import label_map
+from ovamnb.synthesize.label_maps import label_map
+from workshop.measure import chapters
 
 
 def code_of(chapter: str) -> list[chapters.Cell]:

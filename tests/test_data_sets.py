@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovamnb.evaluation.coco import COCO_CLASSES
-from ovamnb.evaluation.data import DATA, Data, Example, check, load_data, require_names, split_by_name
-from ovamnb.evaluation.pascal import CONTEXT_CLASSES, VOC_CLASSES
+from ovamnb.data import DATA, load_data
+from ovamnb.data.base import Data, Example, check, require_names, split_by_name
+from ovamnb.data.coco import COCO_CLASSES
+from ovamnb.data.pascal import CONTEXT_CLASSES, VOC_CLASSES
 
 SIZE = (12, 20)  # (h, w): not square
 
@@ -514,15 +515,20 @@ def test_a_mark_tells_examples_apart():
                 self.prompt,
             )
 
-    def mark(indices=(0, 1), **changed):
+    def content_hash(indices=(0, 1), **changed):
         data = Few()
         for name, value in changed.items():
             setattr(data, name, value)
-        return data.mark(indices)
+        return data.content_hash(indices)
 
-    assert mark() == mark() and len(mark()) == 12
-    others = [mark((0,)), mark(painted=2), mark(painted=3), mark(prompt="a cat")]
-    assert len({mark(), *others}) == 5, "other pictures, labels, pixels, prompts"
+    assert content_hash() == content_hash() and len(content_hash()) == 12
+    others = [
+        content_hash((0,)),
+        content_hash(painted=2),
+        content_hash(painted=3),
+        content_hash(prompt="a cat"),
+    ]
+    assert len({content_hash(), *others}) == 5, "other pictures, labels, pixels, prompts"
 
 
 def test_the_data_are_a_sequence():

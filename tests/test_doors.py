@@ -23,10 +23,10 @@ from PIL import Image
 import ovamnb as ov
 from ovamnb.crf import load_crf
 from ovamnb.maps import AttentionMaps
-from ovamnb.plot import new_figure
-from ovamnb.recipe import Recipe
+from ovamnb.plot.figures import new_figure
+from ovamnb.plot.widgets import draw_answer, draw_rows, draw_segmentation
+from ovamnb.recipe import SegmentRecipe
 from ovamnb.segmentation import Segmentation
-from ovamnb.widgets import draw_answer, draw_rows, draw_segmentation
 
 PACKAGE = Path(ov.__file__).parent
 ERRORS = (ValueError, TypeError, KeyError, IndexError, OSError, FloatingPointError)
@@ -113,7 +113,7 @@ def doors(folder, pipe):
             | {"queries": None, "blocks": None, "held_out": None, "patience": 2, "watch": None}
             | {"evaluations": 2, "learning_rate": 1.0},
         ),
-        "Recipe": (Recipe, vars(Recipe())),
+        "Recipe": (SegmentRecipe, vars(SegmentRecipe())),
         "TokenRecipe": (ov.TokenRecipe, vars(ov.TokenRecipe())),
         "load_pipeline": (ov.load_pipeline, {"name": "nothing like it", "device": "cpu", "dtype": None}),
         "show": (
@@ -155,7 +155,7 @@ def doors(folder, pipe):
 
 NAMES = """complete weigh resize binarize polygon_mask save_mask load_mask Token Token.save Token.load
 save_tokens load_tokens Trace.maps Trace.self_attention Trace.save Trace.load AttentionMaps[]
-record record_image segment optimize_token Recipe TokenRecipe load_pipeline show overlay
+record record_image segment optimize_token SegmentRecipe TokenRecipe load_pipeline show overlay
 show_labels contact_sheet draw_answer draw_rows draw_segmentation dense_crf""".split()
 
 

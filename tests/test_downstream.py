@@ -10,19 +10,20 @@ import torch
 from PIL import Image
 from shared_fixtures import ended, started
 
+from ovamnb.data import load_data
+from ovamnb.data.base import IGNORED, Data, Example
+from ovamnb.data.emoji_sets import Pool
 from ovamnb.downstream import __main__ as command
-from ovamnb.downstream.learn import Recipe, pixel_loss, predict, score, train
+from ovamnb.downstream.learn import Training, pixel_loss, predict, score, train
 from ovamnb.downstream.network import NETWORKS, Segmenter
 from ovamnb.downstream.pictures import ZOOM, coloured, drawn, fitting, sample, varied
-from ovamnb.downstream.sources import Matched, chosen, mark, source
+from ovamnb.downstream.sources import Matched, chosen, content_hash, source
 from ovamnb.downstream.study import MIXES, Run, Study, path_of
-from ovamnb.downstream.table import COLUMNS, Report, spread
-from ovamnb.emoji import data
-from ovamnb.emoji.data import STREAMS
-from ovamnb.emoji.sets import Pool
+from ovamnb.downstream.table import COLUMNS, StudyTable, spread
+from ovamnb.emoji import streams as data
 from ovamnb.emoji.sprites import CONCEPTS
-from ovamnb.evaluation.counts import mean_iou
-from ovamnb.evaluation.data import IGNORED, Data, Example, load_data
+from ovamnb.emoji.streams import STREAMS
+from ovamnb.evaluation.metrics import mean_iou
 from ovamnb.evaluation.report import read_table
 
 RED, BLUE = (220, 40, 30), (30, 60, 210)
@@ -58,7 +59,7 @@ def study(**options):
     options = {
         "sizes": (2, 4),
         "seeds": (0,),
-        "recipe": Recipe(**TINY),
+        "recipe": Training(**TINY),
         "device": "cpu",
         "quiet": True,
     } | options
@@ -169,10 +170,10 @@ class TestSources:
 
     def test_a_mark_tells_pictures_apart(self):
         samples = [sample(example, (32, 48)) for example in Blocks(2)]
-        before = mark(samples)
-        assert before == mark([sample(example, (32, 48)) for example in Blocks(2)])
+        before = content_hash(samples)
+        assert before == content_hash([sample(example, (32, 48)) for example in Blocks(2)])
         samples[1][1][0, 0] = 1
-        assert mark(samples) != before
+        assert content_hash(samples) != before
 
 
 class TestPool:
@@ -243,7 +244,7 @@ class TestLearning:
                 example.labels[:] = IGNORED
                 return example
 
-        module = Segmenter(Recipe().network, ("car", "cat"), (32, 48))
+        module = Segmenter(Training().network, ("car", "cat"), (32, 48))
         images, labels = drawn(
             [[sample(e, (32, 48)) for e in Unlabelled()]], 0, batch=2, size=(32, 48), seed=0
         )
@@ -285,7 +286,7 @@ class TestLearning:
         with pytest.raises(ValueError, match="no network 'unnet': choose of"):
             train([Blocks()], ("car", "cat"), network="unnet")
         with pytest.raises(ValueError, match="steps counts from 1, not 0"):
-            Recipe(steps=0)
+            Training(steps=0)
         for nothing in ([], [[]], [Blocks(), []]):
             with pytest.raises(ValueError, match="nothing to learn from"):
                 train(nothing, ("car", "cat"), **TINY)
@@ -296,7 +297,7 @@ class TestStudy:
         plan = study(sizes=(2,), seeds=(0, 1))
         plan.run(tmp_path)
         assert len(plan.runs) == 2 * 4 == len(list((tmp_path / "runs").iterdir()))
-        report = Report(plan, tmp_path)
+        report = StudyTable(plan, tmp_path)
         report.save(tmp_path)
         rows = read_table(tmp_path / "scores.csv")
         assert tuple(rows[0]) == COLUMNS and len(rows) == len(plan.runs)
@@ -334,7 +335,7 @@ class TestStudy:
         with pytest.raises(
             ValueError, match="5 of 7 runs are not there yet, 'ours-synthetic-k0-seed0' among them"
         ):
-            Report(study(), tmp_path)
+            StudyTable(study(), tmp_path)
         study().run(tmp_path)
         assert count == 8 and all(path.stat().st_mtime_ns == when for path, when in done.items())
         path_of(tmp_path, Run("real", "real", 2, 0)).write_text('{"run": ')
@@ -353,7 +354,7 @@ class TestStudy:
     def test_other_settings_and_other_pictures_are_refused(self, tmp_path):
         study(mixes=("synthetic",)).run(tmp_path)
         with pytest.raises(ValueError, match=r"recipe: .*there.*give another folder"):
-            study(recipe=Recipe(**TINY | {"steps": 4})).run(tmp_path)
+            study(recipe=Training(**TINY | {"steps": 4})).run(tmp_path)
         with pytest.raises(ValueError, match=r"sources/ours' holds results of other settings .*contents"):
             study(synthetic={"ours": Matched(Blocks(3, first=60), ("car", "cat"))}).run(tmp_path)
 
@@ -386,7 +387,7 @@ class TestStudy:
 
 def write_set(root, data, masks="SegmentationClass"):
     """A folder as `ovamnb.synthesize` writes it."""
-    from ovamnb.synthesize import layout
+    from ovamnb.synthesize import folder as layout
 
     for example in data:
         layout.write_image(root, example.name, example.image)

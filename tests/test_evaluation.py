@@ -4,7 +4,6 @@ import errno
 import json
 import math
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -20,12 +19,11 @@ from shared_fixtures import ended, loaded_once, started, wait_until  # noqa: F40
 from torchmetrics.classification import MulticlassJaccardIndex
 
 import ovamnb as ov
-from ovamnb import evaluate
-from ovamnb.evaluation.command import arguments_of, limits
-from ovamnb.evaluation.counts import confusion, interval, iou, mean_iou, overlap, ratio
-from ovamnb.evaluation.data import Data, Example, load_data
-from ovamnb.evaluation.report import Report, highest, read_table
-from ovamnb.evaluation.rows import (
+from ovamnb.data import load_data
+from ovamnb.data.base import Data, Example
+from ovamnb.evaluation import __main__ as evaluate
+from ovamnb.evaluation.arguments import arguments_of, limits
+from ovamnb.evaluation.methods import (
     METHODS,
     Look,
     labels_at,
@@ -35,9 +33,12 @@ from ovamnb.evaluation.rows import (
     paper_threshold,
     parse,
 )
+from ovamnb.evaluation.metrics import confusion, interval, iou, mean_iou, overlap, ratio
+from ovamnb.evaluation.report import Report, highest, read_table
 from ovamnb.evaluation.run import Evaluation, check_rows, counts_at
 from ovamnb.evaluation.store import read_counts, write
 from ovamnb.tokens import Token
+from workshop.make import readme_tables
 
 
 class Few(Data):
@@ -436,7 +437,7 @@ class TestCommand:
         said = capsys.readouterr().err.splitlines()[-1]
         assert (
             ended.value.code == 1
-            and said.startswith("python -m ovamnb.evaluate: '")
+            and said.startswith("python -m ovamnb.evaluation: '")
             and "make room there" in said
         )
         assert not [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -446,7 +447,7 @@ class TestCommand:
         said = capsys.readouterr().err.splitlines()[-1]
         assert ended.value.code == 130
         assert said.startswith(
-            "python -m ovamnb.evaluate: Stopped. What was done is kept, and the same command"
+            "python -m ovamnb.evaluation: Stopped. What was done is kept, and the same command"
         )
 
     def test_thresholds_are_chosen_on_few(self):
@@ -463,7 +464,7 @@ class TestCommand:
         two, one = ([*options, "--out", str(tmp_path / name)] for name in ("two", "one"))
         folder, said = tmp_path / "two/validation/examples", tmp_path / "said"
 
-        broken = started("ovamnb.evaluate", two, said, count=2)
+        broken = started("ovamnb.evaluation", two, said, count=2)
         wait_until(lambda: list(folder.glob("*.json")), broken)
         broken[-1].kill()
         other, killed = ended(broken)
@@ -475,13 +476,13 @@ class TestCommand:
         # Not --cpu, which ignores the number of processes; without a GPU, they still run on the CPU.
         launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
         launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-        launch += ["--main_process_port", "0", "-m", "ovamnb.evaluate", *two]
+        launch += ["--main_process_port", "0", "-m", "ovamnb.evaluation", *two]
         env = os.environ | {"OMP_NUM_THREADS": "1"}
         launched = subprocess.run(launch, env=env, capture_output=True, text=True)
         assert launched.returncode == 0, launched.stderr
         assert launched.stdout.count("known: each picture's classes") == 1, "one of them prints"
 
-        assert ended(started("ovamnb.evaluate", one, said)) == [0], said.read_text()
+        assert ended(started("ovamnb.evaluation", one, said)) == [0], said.read_text()
         assert all((folder / name).stat().st_mtime_ns == when for name, when in done.items())
         for path in sorted((tmp_path / "one").rglob("examples/*.json")):
             other = tmp_path / "two" / path.relative_to(tmp_path / "one")
@@ -506,8 +507,6 @@ def test_results_stand_in_the_assets():
 
 
 def test_the_readme_holds_the_tables():
-    path = Path(__file__).parents[1] / "scripts/tables.py"
-    tables = runpy.run_path(str(path))
-    readme = (path.parents[1] / "README.md").read_text()
-    assert readme == tables["filled"](readme), "run `python scripts/tables.py`"
-    assert all(f"<!-- table {name} -->" in readme for name in tables["TABLES"])
+    readme = (readme_tables.ROOT / "README.md").read_text()
+    assert readme == readme_tables.filled(readme), "run `python -m workshop.make.readme_tables`"
+    assert all(f"<!-- table {name} -->" in readme for name in readme_tables.TABLES)

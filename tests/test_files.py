@@ -11,8 +11,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import ovamnb as ov
-from ovamnb.files import as_path, existing, whole, write_text
 from ovamnb.images import as_rgb
+from ovamnb.plumbing.files import as_path, existing, whole, write_text
 
 resource = pytest.importorskip("resource", reason="limits of files are a Unix matter")
 

@@ -6,10 +6,8 @@ import torch
 from conftest import sd_pipeline, word_tokenizer
 
 import ovamnb as ov
-from ovamnb import captions, filters
-from ovamnb.captions import BlipCaptioner, DiffusionCaptioner
-from ovamnb.evidence import evidence
-from ovamnb.filters import ClipFilter, DiffusionFilter
+from ovamnb import evidence as module
+from ovamnb.evidence import BlipCaptioner, ClipFilter, DiffusionCaptioner, DiffusionFilter, evidence
 
 CLASSES = ["cat", "dog", "car"]
 
@@ -122,8 +120,7 @@ class TestOfTheDiffusionModelItself:
         def evidence(pipe, image, texts, **options):
             return torch.tensor([next(g for name, g in GAINS.items() if name in text) for text in texts])
 
-        for module in (filters, captions):
-            monkeypatch.setattr(module, "evidence", evidence)
+        monkeypatch.setattr(module, "evidence", evidence)
 
     def test_what_helps_enough_stays_in_its_order(self, known, image):
         assert DiffusionFilter(None, threshold=0.1)(image, CLASSES) == ["cat", "car"]
@@ -133,7 +130,7 @@ class TestOfTheDiffusionModelItself:
     def test_the_text_of_a_class(self, monkeypatch, image):
         read = []
         monkeypatch.setattr(
-            filters, "evidence", lambda pipe, image, texts: read.extend(texts) or torch.zeros(1)
+            module, "evidence", lambda pipe, image, texts: read.extend(texts) or torch.zeros(1)
         )
         DiffusionFilter(None)(image, ["cat"]), DiffusionFilter(None, template="{} at night")(image, ["cat"])
         assert read == ["a photograph of a cat", "a cat at night"]

@@ -84,7 +84,7 @@ class TestAnnotator:
     @pytest.fixture
     def annotator(self, image):
         pytest.importorskip("anywidget")
-        from ovamnb.annotate import Annotator
+        from ovamnb.plot.annotate import Annotator
 
         return Annotator(image)
 

@@ -7,9 +7,10 @@ only, passes.
 import re
 from pathlib import Path
 
-import address
 import nbformat
 import pytest
+
+from workshop.make import address
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -86,7 +87,7 @@ class TestStored:
         notebook = nbformat.read(path, as_version=4)
         stored = nbformat.writes(notebook)
         address.write_into(notebook, path.name)
-        assert nbformat.writes(notebook) == stored, "run `python scripts/address.py`"
+        assert nbformat.writes(notebook) == stored, "run `python -m workshop.make.address`"
 
     def test_has_readable_metadata(self, path: Path) -> None:
         notebook = nbformat.read(path, as_version=4)

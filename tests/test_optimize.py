@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 from test_maps import PARITY, official, recorded  # noqa: F401 - fixtures
 
 import ovamnb as ov
-from ovamnb.goal import Goal, binary_cross_entropy, evenly, normalised, two_channel_cross_entropy
+from ovamnb.objective import Goal, binary_cross_entropy, normalised, two_channel_cross_entropy
 from ovamnb.recipe import TOKEN_RECIPES, TokenRecipe
+from ovamnb.select import evenly
 
 
 def box(size=(16, 24)):

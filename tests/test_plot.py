@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import ovamnb as ov
-from ovamnb.plot import new_figure, to_pixels
+from ovamnb.plot.figures import new_figure, to_pixels
 
 
 def png(figure):

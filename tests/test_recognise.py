@@ -5,8 +5,9 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from ovamnb.emoji import CONCEPTS, recognise, scene
-from ovamnb.emoji.recognise import RECOGNISED, band_pass, blurred, recognition
+from ovamnb.emoji import CONCEPTS, scene
+from workshop.measure import generation, recognise
+from workshop.measure.recognise import RECOGNISED, band_pass, blurred, recognition
 
 SHOWN = {"cat": "night", "car": "grass", "train": "wood", "tree": "snow"}
 SIDES = (52, 60, 69, 80)  # a quarter of the usual ones, for the sake of time
@@ -72,7 +73,7 @@ def test_the_band_keeps_outlines_and_drops_light():
 
 def test_a_sheet_puts_the_pictures_of_a_concept_side_by_side():
     pictures = [Image.new("RGB", (4, 4), (i, 0, 0)) for i in range(6)]  # three concepts, two rounds
-    page = recognise.sheet(pictures, each=2, columns=2)
+    page = generation.sheet(pictures, each=2, columns=2)
     assert page.size == (16, 8)
     assert [page.getpixel((x, y))[0] for y in (0, 4) for x in (0, 4, 8, 12)] == [0, 3, 1, 4, 2, 5, 0, 0]
     assert len(CONCEPTS) == 28

@@ -8,12 +8,12 @@ import pytest
 from tokenizers import Tokenizer
 
 from ovamnb.emoji import CONCEPTS, scene, scenes, words
-from ovamnb.emoji.data import Scenes, batches
 from ovamnb.emoji.grounds import GROUNDS, ground
 from ovamnb.emoji.scenes import MAX_HIDDEN
 from ovamnb.emoji.sprites import CODE_POINTS, NATURAL_COLOUR, PAINTABLE, PAINTS, STYLES, paint, sprite
-from ovamnb.emoji.stages import STAGES
+from ovamnb.emoji.streams import Scenes, batches
 from ovamnb.pipelines import BUNDLED
+from workshop.train.stages import STAGES
 
 SEEDS = range(300)
 

@@ -6,12 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import arithmetic
-import chapters
-import margins
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from workshop.measure import arithmetic, chapters, margins
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from test_maps import deviation, official  # noqa: F401  (a fixture)
 import ovamnb as ov
 from ovamnb import segmentation
 from ovamnb.images import observe
-from ovamnb.recipe import Recipe
+from ovamnb.recipe import SegmentRecipe
 from ovamnb.segmentation import emphasised, fuse, labels_of, resolutions, with_edges
 
 
@@ -25,7 +25,7 @@ def test_scores_are_those_of_the_official_diffsegmenter(official):  # noqa: F811
     trace = observe(pipe, draws, states, {}, self_attention=(64,), dtype=torch.float32)
     heats = {times: maps[4] for times, maps in resolutions(trace, states[0], 0, 64).items()}
     assert set(heats) == {1, 2, 4, 8}
-    fused = fuse(heats, Recipe().weights)
+    fused = fuse(heats, SegmentRecipe().weights)
     assert deviation(fused, expected["ds_fused_cross_token4"]) < 1e-4
     refined = ov.complete(fused, trace.self_attention(64))
     assert deviation(refined, expected["ds_refined_token4"]) < 1e-4
@@ -174,7 +174,7 @@ class TestRefusals:
             ({"keep": "all"}, "keep is a function"),
             ({"keep": lambda image, classes: None}, "What `keep` gives is a list of classes"),
             ({"caption": None}, "caption is a text or a function"),
-            ({"recipe": "paper"}, "recipe is a Recipe or None"),
+            ({"recipe": "paper"}, "recipe is a SegmentRecipe or None"),
             ({"backgruond": 0.3}, "no 'backgruond' to choose: did you mean 'background'"),
             ({"weights": {8: 1.0}}, r"None of this model's resolutions \(1, 2 times smaller"),
             ({"blocks": "middle"}, "No block matches 'middle'"),
@@ -218,7 +218,7 @@ class TestRefusals:
         ],
     )
     def test_of_a_recipe_out_of_range(self, pipe, image, options, says):
-        for make in (Recipe, lambda **options: ov.segment(pipe, image, ["cat"], **options)):
+        for make in (SegmentRecipe, lambda **options: ov.segment(pipe, image, ["cat"], **options)):
             with pytest.raises((ValueError, TypeError), match=says):
                 make(**options)
 
@@ -252,17 +252,17 @@ def test_a_captioner_continues_every_class_s_own_text(pipe, image):
 
 
 def test_a_recipe_lies_beside_its_model(pipe, image, tmp_path):
-    assert Recipe.of(pipe) == Recipe()
+    assert SegmentRecipe.of(pipe) == SegmentRecipe()
     pipe.save_pretrained(tmp_path)
-    tuned = Recipe(timesteps=(300, 500), weights={1: 1.0, 2: 0.0}, background=0.7, together=True)
+    tuned = SegmentRecipe(timesteps=(300, 500), weights={1: 1.0, 2: 0.0}, background=0.7, together=True)
     tuned.save(tmp_path)
-    assert Recipe.of(ov.load_pipeline(tmp_path)) == tuned
+    assert SegmentRecipe.of(ov.load_pipeline(tmp_path)) == tuned
 
 
 def test_weights_may_come_from_json(pipe, image):
     words, numbers = ({key: 1.0} for key in ("1", 1))
-    assert Recipe(weights=words) == Recipe(weights=numbers)
-    assert Recipe(timesteps=[100]) == Recipe(timesteps=100) == Recipe()
+    assert SegmentRecipe(weights=words) == SegmentRecipe(weights=numbers)
+    assert SegmentRecipe(timesteps=[100]) == SegmentRecipe(timesteps=100) == SegmentRecipe()
     scores = [ov.segment(pipe, image, ["cat"], weights=weights).scores for weights in (words, numbers)]
     assert torch.equal(*scores)
 

@@ -9,11 +9,13 @@ import torch
 from PIL import Image
 from shared_fixtures import bundled_pipe
 
-from ovamnb.emoji import label_sets, sets
-from ovamnb.emoji.oracle import without_borders
+from ovamnb.data import emoji_sets as sets
+from ovamnb.data import load_data
+from ovamnb.data.base import IGNORED, SPLITS, thumbnail
 from ovamnb.emoji.sprites import CONCEPTS
-from ovamnb.evaluation.data import IGNORED, SPLITS, load_data, thumbnail
 from ovamnb.evaluation.run import Evaluation
+from workshop.make import label_sets
+from workshop.train.oracle import without_borders
 
 
 @pytest.mark.parametrize("name", ["emoji-real", "emoji-sim", "emoji-cap"])
@@ -49,7 +51,7 @@ class TestDrawn:
         assert len(index["pictures"]) + index["dropped"] == len(list(label_sets.simple_plans()))
 
     def test_captions_name_classes_or_do_not(self):
-        from ovamnb.evaluation.rows import mentions
+        from ovamnb.evaluation.methods import mentions
 
         data = load_data("emoji-cap")
         named = [mentions(e.prompt, CONCEPTS[k - 1]) for e in data for k in e.present()]
@@ -93,7 +95,7 @@ class TestLabelling:
         assert np.abs(thumbnail(first) - thumbnail(first)).max() == 0
 
     def test_plans_never_share_a_seed(self):
-        from ovamnb.emoji.token_bank import MOST
+        from workshop.make.token_bank import MOST
 
         plans = [*label_sets.simple_plans(), *label_sets.captioned_plans()]
         seeds = [plan["seed"] for plan in plans]

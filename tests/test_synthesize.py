@@ -18,15 +18,15 @@ import torch
 from PIL import Image
 from shared_fixtures import bundled_pipe, ended, started, wait_until
 
-from ovamnb.emoji.measure_generation import GUIDANCE
-from ovamnb.evaluation.rows import mentions
+from ovamnb.data.emoji_sets import GUIDANCE
+from ovamnb.evaluation.methods import mentions
 from ovamnb.synthesize import __main__ as command
-from ovamnb.synthesize import layout
-from ovamnb.synthesize import run as running
-from ovamnb.synthesize.layout import VOC, LabelledFolder, image_path, labels_path, read_records, record_path
+from ovamnb.synthesize import folder as layout
+from ovamnb.synthesize import synthesis as running
+from ovamnb.synthesize.folder import VOC, LabelledFolder, image_path, labels_path, read_records, record_path
 from ovamnb.synthesize.lists import finish
 from ovamnb.synthesize.prompts import from_templates
-from ovamnb.synthesize.run import Synthesis
+from ovamnb.synthesize.synthesis import Synthesis
 
 CLASSES = ("cat", "train")  # "train" is the name of a split, too
 TEMPLATES = ("a photograph of {}", "{} and {}")

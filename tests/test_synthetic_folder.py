@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovamnb.files import clear_partials
-from ovamnb.synthesize.guards import explained, require_disk
-from ovamnb.synthesize.layout import (
+from ovamnb.plumbing.files import clear_partials
+from ovamnb.synthesize.folder import (
     VOC,
     LabelledFolder,
     image_path,
@@ -25,6 +24,7 @@ from ovamnb.synthesize.layout import (
     write_labels,
     write_lines,
 )
+from ovamnb.synthesize.guards import explained, require_disk
 
 NAMES = ("cat-00000", "train-00000")
 LISTS = VOC / "ImageSets" / "Segmentation"

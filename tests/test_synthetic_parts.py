@@ -11,12 +11,12 @@ from PIL import Image
 
 import ovamnb as ov
 from ovamnb.emoji.scenes import scene
-from ovamnb.evaluation.rows import Look, needs_crf, ovam
-from ovamnb.filters import ClipFilter
+from ovamnb.evaluation.methods import Look, needs_crf, ovam
+from ovamnb.evidence import ClipFilter
+from ovamnb.synthesize.agreement import Agreement
 from ovamnb.synthesize.filters import FILTERS, Limits, reasons, shares
-from ovamnb.synthesize.masks import METHODS, areas, label_map
+from ovamnb.synthesize.label_maps import METHODS, areas, label_map
 from ovamnb.synthesize.prompts import check_classes, from_captions, from_table, from_templates
-from ovamnb.synthesize.scores import Agreement
 from ovamnb.synthesize.tune import choose, load_bands
 
 CLASSES = ("cat", "dog", "elephant", "potted plant")

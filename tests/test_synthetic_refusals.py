@@ -11,7 +11,7 @@ from test_synthesize import CLASSES, OPTIONS, drawn, plain, synthesize, times_of
 
 import ovamnb as ov
 from ovamnb.synthesize import __main__ as command
-from ovamnb.synthesize.layout import VOC
+from ovamnb.synthesize.folder import VOC
 from ovamnb.synthesize.prompts import Plan, from_table, from_templates
 
 

@@ -9,13 +9,13 @@ from PIL import Image
 from shared_fixtures import bundled_pipe
 
 import ovamnb as ov
-from ovamnb.emoji.measure_synthesis import ORACLE, counterpart, judged, passes, rows
+from ovamnb.data.base import IGNORED
 from ovamnb.emoji.sprites import CONCEPTS
-from ovamnb.evaluation.counts import mean_iou
-from ovamnb.evaluation.data import IGNORED
+from ovamnb.evaluation.metrics import mean_iou
 from ovamnb.evaluation.report import read_table
 from ovamnb.synthesize.filters import FILTERS, reasons, shares
-from ovamnb.synthesize.layout import LabelledFolder, write_labels
+from ovamnb.synthesize.folder import LabelledFolder, write_labels
+from workshop.measure.filter_worth import ORACLE, counterpart, judged, passes, rows
 
 RESULTS = Path(ov.__file__).parent / "assets/results/synthetic"
 CAT, DOG = CONCEPTS.index("cat") + 1, CONCEPTS.index("dog") + 1

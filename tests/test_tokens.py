@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from test_optimize import box
 
 import ovamnb as ov
-from ovamnb.methods import attn2mask, daam
+from ovamnb.baselines import attn2mask, daam
 from ovamnb.tokens import average
 
 VOC = Path(__file__).parents[2] / "shared" / "data" / "ovam_voc_tokens_sd15.safetensors"

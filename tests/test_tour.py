@@ -10,7 +10,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image
 
-from ovamnb import tour
+from workshop import tour
 
 
 def written(path: Path, *code: str) -> Path:
@@ -80,7 +80,7 @@ def test_what_is_no_notebook_is_refused_before_any_runs(
         with pytest.raises(SystemExit) as ended:
             tour.main([str(good), str(tmp_path / name), "--out", str(out)])
         said = capsys.readouterr().err
-        assert ended.value.code == 2 and said.startswith("python -m ovamnb.tour: '"), said
+        assert ended.value.code == 2 and said.startswith("python -m workshop.tour: '"), said
         assert f"{name}' {why}" in said and said.count("\n") == 1
     assert not out.exists()
     with pytest.raises(SystemExit) as ended:
@@ -99,6 +99,6 @@ def test_an_interruption_ends_the_tour_and_its_kernel(
     said = capsys.readouterr().err.splitlines()[-1]
     assert ended.value.code == 130
     assert said == (
-        "python -m ovamnb.tour: Stopped. Pages that were written are kept; the same command begins anew."
+        "python -m workshop.tour: Stopped. Pages that were written are kept; the same command begins anew."
     )
     assert not list((tmp_path / "pages").iterdir()), "nor does the next one run"

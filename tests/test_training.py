@@ -13,12 +13,15 @@ from safetensors.torch import load_file
 from shared_fixtures import server
 from transformers import AutoTokenizer, CLIPTextModel
 
-from ovamnb import loop
-from ovamnb.emoji import autoencoder, denoiser, recognise, scene, stages, train
-from ovamnb.emoji.latents import Latents, token_ids
-from ovamnb.emoji.stages import STAGES
-from ovamnb.emoji.text_encoder import assemble
-from ovamnb.loop import fit, learning_rate_factor, step_seed
+from ovamnb.downstream import fit as loop
+from ovamnb.downstream.fit import fit, learning_rate_factor, step_seed
+from ovamnb.emoji import scene
+from workshop.measure import generation
+from workshop.train import autoencoder, denoiser, stages
+from workshop.train import model as train
+from workshop.train.latents import Latents, token_ids
+from workshop.train.stages import STAGES
+from workshop.train.text_table import assemble
 
 
 def line(folder, steps, *, stop_at=None):
@@ -169,7 +172,7 @@ def test_a_run_that_the_clock_stops_goes_on_to_the_same_end(tmp_path, monkeypatc
         main("parts", "--minutes", "0")
         assert stopped in capsys.readouterr().out and not (tmp_path / "parts" / "pipeline").exists()
     drawn = []
-    monkeypatch.setattr(recognise, "main", drawn.extend)
+    monkeypatch.setattr(generation, "main", drawn.extend)
     main("parts", "--minutes", "0", "--sheet", str(tmp_path / "sheet.png"))
     assert drawn[0] == str(tmp_path / "parts" / "pipeline") and drawn[-1] == str(tmp_path / "sheet.png")
     for name in ("vae.safetensors", "unet.safetensors"):
@@ -182,7 +185,7 @@ def test_vae_and_unet_killed_and_resumed_are_those_of_an_unbroken_run(tmp_path, 
     """Through all stages, on small networks; the kill comes between two checkpoints."""
     words_only(tmp_path)
     in_small(monkeypatch)
-    plan = train.Plan(5, 2, 2, 3, 2, 1, 2, 1, 2, 1e-3)
+    plan = train.Schedule(5, 2, 2, 3, 2, 1, 2, 1, 2, 1e-3)
     device = torch.device("cpu")
 
     def run(folder):

@@ -9,8 +9,16 @@ from conftest import generate, sd_pipeline, word_tokenizer, xl_pipeline
 from PIL import Image
 
 import ovamnb as ov
-from ovamnb.anatomy import draw_unet
-from ovamnb.widgets import ask_box, draw_answer, draw_rows, latest_file, read_image, row_explorer, segment_box
+from ovamnb.plot.anatomy import draw_unet
+from ovamnb.plot.widgets import (
+    ask_box,
+    draw_answer,
+    draw_rows,
+    latest_file,
+    read_image,
+    row_explorer,
+    segment_box,
+)
 
 
 @pytest.mark.parametrize("make", [sd_pipeline, xl_pipeline])

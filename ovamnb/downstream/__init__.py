@@ -2,6 +2,7 @@
 
     pictures.py  pictures of any sizes as batches of one size, a little different every time
     network.py   the networks, from random weights
+    fit.py       the training loop that everything here is trained by
     learn.py     training one, asking it, counting its mistakes
     sources.py   where labelled pictures come from, with labels that mean the same
     study.py     many trainings, which can be killed, resumed and spread over processes

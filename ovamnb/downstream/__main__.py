@@ -17,13 +17,13 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from ..command import WRONG, ends, require_given, require_writable
 from ..pipelines import find_device
-from .learn import Recipe
+from ..plumbing.command import WRONG, ends, require_given, require_writable
+from .learn import Training
 from .network import NETWORKS
 from .sources import real, sources
 from .study import MIXES, Study
-from .table import Report
+from .table import StudyTable
 
 
 @ends("python -m ovamnb.downstream")
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add, usual = parser.add_argument, Recipe()
+    add, usual = parser.add_argument, Training()
     mixes = "; ".join(f"{name}: {what}" for name, what in MIXES.items())
     add("--synthetic", nargs="+", default=[], metavar="[NAME=]DIR[:MASKS]", help="synthetic sources")
     add("--real", default="emoji-real", help="emoji-real, voc, folder, … (default %(default)s)")
@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
             given.sizes,
             given.seeds,
             given.mixes,
-            Recipe(given.network, given.steps, given.batch, tuple(given.size)),
+            Training(given.network, given.steps, given.batch, tuple(given.size)),
             given.device,
             given.quiet,
         )
@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> None:
     study.run(given.out)
     state.wait_for_everyone()
     if state.is_main_process:
-        report = Report(study, given.out)
+        report = StudyTable(study, given.out)
         report.save(given.csv or given.out)
         print(report.text())
 

@@ -19,9 +19,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ..evaluation.counts import confusion
-from ..evaluation.data import IGNORED, Data, Example
-from ..loop import fit, pick_device
+from ..data.base import IGNORED, Data, Example
+from ..evaluation.metrics import confusion
+from ..pipelines import find_device
+from .fit import fit
 from .network import DEFAULT, RATES, Segmenter, check_network
 from .pictures import Sample, drawn, fitting, pixels, resized, sample
 from .sources import matched
@@ -31,7 +32,7 @@ WARM_UP = 0.05
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Training:
     """How a network is trained: the same for every source and mix, so that only the pictures differ.
 
     network: one of NETWORKS. steps: of the optimiser. batch: pictures a step. size: (h, w) in pixels, the
@@ -65,9 +66,9 @@ def train(
     `then` on one after the other, each for its share of the steps.
 
     sources: labels of a Data are matched to `classes` by name; other examples have them already. recipe: as
-    for Recipe. Raises ValueError as Recipe and Matched, and for no pictures.
+    for Training. Raises ValueError as Training and Matched, and for no pictures.
     """
-    plan = Recipe(**recipe)
+    plan = Training(**recipe)
     pools = []
     for source in sources:
         pools.append([sample(example, plan.size) for example in matched(source, classes)])
@@ -77,7 +78,7 @@ def train(
 def train_samples(
     pools: Sequence[Sequence[Sample]],
     classes: Sequence[str],
-    recipe: Recipe,
+    recipe: Training,
     *,
     then: bool = False,
     seed: int = 0,
@@ -87,7 +88,7 @@ def train_samples(
     """As `train`, of samples that are read already."""
     if not pools or not all(pools):
         raise ValueError("A source has no pictures: there is nothing to learn from.")
-    place = pick_device(device)
+    place = find_device(device)
     with torch.random.fork_rng(devices=()):  # the caller's own random numbers stay as they are
         torch.manual_seed(seed)
         module = Segmenter(recipe.network, tuple(classes), recipe.size)

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ..evaluation.data import IGNORED, Example
+from ..data.base import IGNORED, Example
 
 ZOOM = (0.85, 1.2)
 """How large a picture comes up in training: 1 is as large as it fits in, more cuts a part out, less leaves a

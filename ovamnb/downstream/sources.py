@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..evaluation.data import IGNORED, Data, Example, load_data
+from ..data import load_data
+from ..data.base import IGNORED, Data, Example
 from .pictures import Sample
 
 REAL = "real"
@@ -63,7 +64,7 @@ def source(text: str) -> tuple[str, Data]:
 
     Raises ValueError for a name that cannot be part of a file's, FileNotFoundError for what is not there.
     """
-    from ..synthesize.layout import MASKS, LabelledFolder
+    from ..synthesize.folder import MASKS, LabelledFolder
 
     name, equals, place = text.rpartition("=")
     folder, colon, masks = place.partition(":")
@@ -99,7 +100,7 @@ def real(name: str, root: Path | None) -> tuple[Data, Data]:
     """
     test = load_data(name, split="test", root=root)
     if name == "emoji-real":
-        from ..emoji.sets import Pool
+        from ..data.emoji_sets import Pool
 
         pool = Pool()
     else:
@@ -120,7 +121,7 @@ def chosen(count: int, k: int, seed: int) -> list[int]:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:k].tolist()
 
 
-def mark(samples: Sequence[Sample]) -> str:
+def content_hash(samples: Sequence[Sample]) -> str:
     """Eight letters that tell these samples from others."""
     value = 0
     for parts in samples:

@@ -20,12 +20,12 @@ from pathlib import Path
 from accelerate import PartialState
 from tqdm.auto import tqdm
 
-from ..evaluation.data import Data, Example
+from ..data.base import Data, Example
 from ..evaluation.store import read_counts, write, write_settings
 from . import pictures
-from .learn import Recipe, score, train_samples
+from .learn import Training, score, train_samples
 from .pictures import Sample, sample
-from .sources import REAL, chosen, mark
+from .sources import REAL, chosen, content_hash
 
 MIXES = {
     "real": "k real pictures",
@@ -67,7 +67,7 @@ class Study:
     sizes: Sequence[int] = (25, 100, 400)
     seeds: Sequence[int] = (0, 1, 2)
     mixes: Sequence[str] = tuple(MIXES)
-    recipe: Recipe = field(default_factory=Recipe)
+    recipe: Training = field(default_factory=Training)
     device: str | None = None
     quiet: bool = False
 
@@ -105,7 +105,7 @@ class Study:
         Raises ValueError for a folder that holds a study with other settings, or other pictures under a
         source's name, and as Data for pictures that are not there or damaged.
         """
-        about = {name: {"pictures": len(s), "contents": mark(s)} for name, s in self.sources.items()}
+        about = {name: {"pictures": len(s), "contents": content_hash(s)} for name, s in self.sources.items()}
         write_settings(folder, self.settings())
         for name, contents in about.items():
             write_settings(folder / "sources" / name, contents)
@@ -129,7 +129,8 @@ class Study:
             "pool": list(self.pool.names),
             "test": list(self.test.names),
             "contents": {
-                name: data.mark(range(len(data))) for name, data in (("pool", self.pool), ("test", self.test))
+                name: data.content_hash(range(len(data)))
+                for name, data in (("pool", self.pool), ("test", self.test))
             },
             "versions": {name: version(name) for name in ("torch", "transformers")}
             | {"python": platform.python_version()},

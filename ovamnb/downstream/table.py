@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ..evaluation.counts import iou, mean_iou
+from ..evaluation.metrics import iou, mean_iou
 from ..evaluation.report import show
 from ..evaluation.store import read_counts
 from .study import KEYS, Study, path_of
@@ -17,10 +17,10 @@ from .study import KEYS, Study, path_of
 COLUMNS = ("source", "mix", "k", "seed", "pictures", "steps", "miou", "miou_background")
 
 
-class Report:
+class StudyTable:
     """The scores of all runs of a study; ValueError where one is not there yet.
 
-    report = Report(study, folder)
+    report = StudyTable(study, folder)
     print(report.text())
     report.save(folder)
     """

@@ -17,10 +17,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from ..files import whole
-from .counts import interval, iou, mean_iou, ratio
-from .data import DATA
-from .rows import TOKEN, paper_threshold
+from ..data import DATA
+from ..plumbing.files import whole
+from .methods import TOKEN, paper_threshold
+from .metrics import interval, iou, mean_iou, ratio
 from .split import Split
 
 COLUMNS = (
@@ -98,7 +98,7 @@ class Report:
     def header(self) -> list[str]:
         """What stands above every table: which pictures, whose truth, and what the methods were told."""
         settings = self.test.settings
-        names = {cls: name for name, (_, cls) in DATA.items()}
+        names = {cls.__name__: name for name, cls in DATA.items()}
         told = {
             "classes": "each picture's classes are given to the methods (oracle knowledge)",
             "filter": "each picture is asked for the classes that a filter finds in it",

@@ -23,27 +23,27 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..crf import load_crf
-from ..files import clear_partials
-from ..goal import evenly
+from ..data.base import Data, Example, require_names
 from ..images import prepare, record_image
 from ..pipelines import factor
-from ..recipe import Recipe
+from ..plumbing.files import clear_partials
+from ..recipe import SegmentRecipe
 from ..recorder import record
 from ..segmentation import Filter
+from ..select import evenly
 from ..tokens import Token
 from ..trace import Trace
 from ..unet import attention_grids
-from .counts import confusion
-from .data import Data, Example, require_names
-from .rows import METHODS, TOKEN, Look, Method, labels_at, listed, mentions, needs_crf, parse
+from .methods import METHODS, TOKEN, Look, Method, labels_at, listed, mentions, needs_crf, parse
+from .metrics import confusion
 from .store import (
     SETTINGS,
     TOKENS,
     differences,
     model_settings,
-    parts_mark,
+    parts_hash,
     read_counts,
-    tokens_mark,
+    tokens_hash,
     write,
     write_settings,
 )
@@ -62,7 +62,7 @@ class Evaluation:
 
     `rows`: names of `methods`, with ":token" behind where `tokens` stand for the words. `known`: "classes"
     asks each picture for the classes that it shows, as OVAM does on generated images; "filter" for those that
-    `keep` finds in it (see `ovamnb.filters`), as DiffSegmenter does on real ones; "nothing" for all of the
+    `keep` finds in it (see `ovamnb.evidence`), as DiffSegmenter does on real ones; "nothing" for all of the
     data set's. `limit`: only so many pictures, evenly spaced. `seed`: of the noise under which
     pictures that the model did not draw are looked at. `recording`: options of `ov.record`. `look`: what the
     methods are given. `quiet`: no bar of progress.
@@ -92,7 +92,7 @@ class Evaluation:
             raise ValueError(f"known is one of {', '.join(KNOWN)}, and limit counts pictures from 1.")
         if self.known == "filter" and self.keep is None:
             raise ValueError(
-                "To ask for what a filter finds, give one: keep=ovamnb.filters.ClipFilter.load()."
+                "To ask for what a filter finds, give one: keep=ovamnb.evidence.ClipFilter.load()."
             )
         require_names(data.names)
         if differ := self.differences(data, folder):
@@ -118,7 +118,7 @@ class Evaluation:
         those that ask with them, since such a row may join others later."""
         wanted = {SETTINGS: self.settings(data, evenly(len(data), self.limit))}
         if any(row.endswith(TOKEN) for row in self.rows):
-            wanted[TOKENS] = {"tokens": tokens_mark(self.tokens[name] for name in data.classes)}
+            wanted[TOKENS] = {"tokens": tokens_hash(self.tokens[name] for name in data.classes)}
         return wanted
 
     def differences(self, data: Data, folder: Path) -> str:
@@ -141,15 +141,15 @@ class Evaluation:
             "classes": list(data.classes),
             "known": self.known,
             "pictures": [data.names[index] for index in chosen],
-            "contents": data.mark(chosen),
+            "contents": data.content_hash(chosen),
             "drawing": [data.steps, data.guidance],
             "seed": self.seed,
             "timesteps": list(TIMESTEPS),
             "thresholds": list(THRESHOLDS),
             "recording": {name: str(value) for name, value in self.recording.items()},
             "filter": described(self.keep) if self.known == "filter" else "",
-            "recipe": json.loads(json.dumps(asdict(Recipe.of(self.pipe)))),
-            "parts": parts_mark(self.pipe),
+            "recipe": json.loads(json.dumps(asdict(SegmentRecipe.of(self.pipe)))),
+            "parts": parts_hash(self.pipe),
             **model_settings(self.pipe),
         }
 
@@ -200,7 +200,7 @@ class Evaluation:
 
     def draw(self, data: Data, index: int, example: Example) -> tuple[Image.Image, Trace]:
         """The picture, drawn again from its prompt and seed, and the recording of that."""
-        with record(self.pipe, self_attention=(finest(self.pipe),), **self.recording) as trace:
+        with record(self.pipe, self_attention=(finest_grid(self.pipe),), **self.recording) as trace:
             [image] = self.pipe(
                 example.prompt,
                 num_inference_steps=data.steps,
@@ -217,7 +217,7 @@ class Evaluation:
             image,
             prompt,
             timesteps=TIMESTEPS,
-            self_attention=(finest(self.pipe, image),),
+            self_attention=(finest_grid(self.pipe, image),),
             seed=self.seed,
             **self.recording,
         )
@@ -257,7 +257,7 @@ def counts_at(
     return found
 
 
-def finest(pipe, image: Image.Image | None = None) -> tuple[int, int]:
+def finest_grid(pipe, image: Image.Image | None = None) -> tuple[int, int]:
     """The largest grid (h, w) of attention for a picture, or for one that the pipeline draws by itself."""
     if image is None:
         return attention_grids(pipe.unet)[0]

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .counts import mean_iou, overlap
+from .metrics import mean_iou, overlap
 from .store import read_counts
 
 
@@ -19,7 +19,7 @@ class Split:
         path = folder / "settings.json"
         if not path.is_file():
             raise FileNotFoundError(
-                f"There is no evaluation in '{folder}': run `python -m ovamnb.evaluate` first."
+                f"There is no evaluation in '{folder}': run `python -m ovamnb.evaluation` first."
             )
         self.settings = json.loads(path.read_text("utf-8"))
         self.classes: tuple[str, ...] = tuple(self.settings["classes"])

@@ -14,8 +14,8 @@ from collections.abc import Collection, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from ..files import write_text
 from ..pipelines import model_name
+from ..plumbing.files import write_text
 from ..tokens import Token
 from ..unet import unet_of
 
@@ -26,14 +26,14 @@ def model_settings(pipe) -> dict:
     """The model and the programs, as far as a result depends on them."""
     return {
         "model": model_name(pipe),
-        "weights": weights_mark(pipe),
+        "weights": weights_hash(pipe),
         "dtype": str(unet_of(pipe).dtype),
         "versions": {name: version(name) for name in ("torch", "diffusers", "transformers")}
         | {"python": platform.python_version()},
     }
 
 
-def weights_mark(pipe) -> str:
+def weights_hash(pipe) -> str:
     """Twelve letters that tell one UNet's weights from another's."""
     digest = hashlib.sha256()
     for name, values in unet_of(pipe).state_dict().items():
@@ -42,7 +42,7 @@ def weights_mark(pipe) -> str:
     return digest.hexdigest()[:12]
 
 
-def parts_mark(pipe) -> str:
+def parts_hash(pipe) -> str:
     """Twelve letters that tell what a picture depends on beside the UNet's weights from another model's: the
     other networks, the tokenizers' words, and the scheduler."""
     digest = hashlib.sha256()
@@ -60,7 +60,7 @@ def parts_mark(pipe) -> str:
     return digest.hexdigest()[:12]
 
 
-def tokens_mark(tokens: Iterable[Token]) -> str:
+def tokens_hash(tokens: Iterable[Token]) -> str:
     """Twelve letters that tell these tokens from others."""
     digest = hashlib.sha256()
     for token in tokens:

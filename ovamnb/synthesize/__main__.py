@@ -13,17 +13,17 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..command import WRONG, ends, require_writable
-from ..evaluation.command import positive, start, tokens_if_needed
-from ..evaluation.data import Data
-from ..evaluation.rows import TOKEN, parse
+from ..data.base import Data
+from ..evaluation.arguments import positive, start, tokens_if_needed
+from ..evaluation.methods import TOKEN, parse
 from ..pipelines import find_device
+from ..plumbing.command import WRONG, ends, require_writable
+from .agreement import Agreement
 from .filters import FILTERS, Limits, shares
+from .label_maps import METHODS, check_band
 from .lists import finish
-from .masks import METHODS, check_band
 from .prompts import SEED, TEMPLATES, Plan, check_classes, from_captions, from_table, from_templates
-from .run import ROW, Synthesis, check_rows
-from .scores import Agreement
+from .synthesis import ROW, Synthesis, check_rows
 from .tune import RECORDED, UNTUNED, load_bands
 
 
@@ -102,7 +102,7 @@ def sampling_for(given: argparse.Namespace) -> tuple[int, float]:
     """Steps of denoising and guidance."""
     steps, guidance = Data.steps, Data.guidance
     if given.model == "bundled":
-        from ..emoji.measure_generation import GUIDANCE, STEPS
+        from ..data.emoji_sets import GUIDANCE, STEPS
 
         steps, guidance = STEPS, GUIDANCE
     return given.steps or steps, guidance if given.guidance is None else given.guidance

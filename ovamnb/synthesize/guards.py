@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..evaluation.store import write_settings
-from .layout import read_record
+from .folder import read_record
 from .prompts import Plan
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .filters import Limits, reasons
-from .layout import VOC, image_path, labels_path, read_record, write_lines
+from .folder import VOC, image_path, labels_path, read_record, write_lines
 from .prompts import Plan
 
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..evaluation.data import IGNORED, read_lines, read_text
-from ..evaluation.rows import mentions
+from ..data.base import IGNORED, read_lines, read_text
+from ..evaluation.methods import mentions
 from ..text import with_article
 
 SLOT = "{}"

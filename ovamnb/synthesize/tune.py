@@ -1,6 +1,6 @@
 """Between which two thresholds a label is uncertain: `python -m ovamnb.synthesize.tune --data emoji-sim`.
 
-Chosen on the validation split of an annotated set, by the counts of `ovamnb.evaluate`: of all pairs that
+Chosen on the validation split of an annotated set, by the counts of `ovamnb.evaluation`: of all pairs that
 leave out a tenth of the objects' pixels at most, the one whose remaining labels are the best.
 """
 
@@ -14,16 +14,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..command import WRONG, ends, require_given, require_writable
-from ..evaluation.command import arguments_of, check_places, positive, start, tokens_if_needed
-from ..evaluation.counts import mean_iou
-from ..evaluation.data import Data, load_data
-from ..evaluation.rows import TOKEN
+from ..data import load_data
+from ..data.base import Data
+from ..evaluation.arguments import arguments_of, check_places, positive, start, tokens_if_needed
+from ..evaluation.methods import TOKEN
+from ..evaluation.metrics import mean_iou
 from ..evaluation.run import Evaluation, check_rows
 from ..evaluation.split import Split
 from ..evaluation.store import write
-from ..goal import evenly
-from .masks import METHODS
+from ..plumbing.command import WRONG, ends, require_given, require_writable
+from ..select import evenly
+from .label_maps import METHODS
 
 Band = tuple[float, float]
 """(low, high), each in 0 to 1."""
@@ -92,7 +93,7 @@ def load_bands(path: Path = BANDS) -> Mapping[str, Band]:
 def main(arguments: list[str] | None = None) -> None:
     parser = arguments_of("synthesize.tune", __doc__, "emoji-sim")
     rows = [f"{name}{end}" for name in METHODS for end in ("", TOKEN)]
-    parser.add_argument("--rows", nargs="+", default=rows, metavar="ROW", help="as for ovamnb.evaluate")
+    parser.add_argument("--rows", nargs="+", default=rows, metavar="ROW", help="as for ovamnb.evaluation")
     parser.add_argument("--and", dest="more", nargs="*", default=[], metavar="DATA", help="further data sets")
     parser.add_argument("--record", type=positive, default=RECORDED, help="steps (default %(default)s)")
     parser.add_argument("--save", type=Path, help="write the bands to this file, too")

@@ -1,0 +1,52 @@
+"""Pictures whose truth is known for every pixel, in two fixed splits.
+
+data = load_data("voc", split="test", root="data/VOCdevkit")
+data.names[0], data[0].labels, data.classes
+
+base.py        what a data set is, and what its files have to be
+emoji_sets.py  the little world's own: rendered scenes, and pictures that the bundled model draws
+pascal.py      Pascal VOC 2012 and Pascal Context, as they are downloaded
+coco.py        COCO-Object, from COCO's own annotation files
+folders.py     a folder of images and label maps; the layout of the OVAM authors' sets
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .base import SPLITS, Data, require_names
+from .coco import COCOObject
+from .emoji_sets import Captioned, Rendered, Simple
+from .folders import Folder, OVAMCap, OVAMSim
+from .pascal import VOC, Context
+
+DATA: dict[str, type[Data]] = {
+    "emoji-real": Rendered,
+    "emoji-sim": Simple,
+    "emoji-cap": Captioned,
+    "voc": VOC,
+    "context": Context,
+    "coco-object": COCOObject,
+    "folder": Folder,
+    "ovam-sim": OVAMSim,
+    "ovam-cap": OVAMCap,
+}
+"""Each is called with (root, split), root being a Path or None."""
+
+
+def load_data(name: str, *, split: str = "test", root: str | Path | None = None) -> Data:
+    """A split of a data set by its name: see DATA.
+
+    `root`: the folder it lies in; None for the sets that come with this package, and for the others' usual
+    place, data/NAME. Raises ValueError for an unknown name or split, or an empty split, and
+    FileNotFoundError, with where to get it, for a set that is not there.
+    """
+    if name not in DATA:
+        raise ValueError(f"There is no data set '{name}': choose of {', '.join(DATA)}.")
+    if split not in SPLITS:
+        raise ValueError(f"The splits are {' and '.join(SPLITS)}, not '{split}'.")
+    data = DATA[name](None if root is None else Path(root), split)
+    if not len(data):
+        raise ValueError(f"The {split} split of {name} is empty.")
+    require_names(data.names)
+    return data

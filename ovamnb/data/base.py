@@ -1,0 +1,215 @@
+"""What a data set is: examples with a truth for every pixel, in two fixed splits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from zlib import crc32
+
+import numpy as np
+from PIL import Image
+
+IGNORED = 255
+"""The label of pixels that do not count."""
+SPLITS = ("validation", "test")
+"""Thresholds are chosen on the first and reported on the second."""
+NEAR = 6.0
+"""Of 255: how far thumbnails of one picture, drawn on two machines, may be apart; another seed's are by
+40."""
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One picture and its truth.
+
+    `labels` (h, w) uint8: 0 is the background, k the class `classes[k - 1]` of its data set, 255 does not
+    count.
+    `image`: the picture, of the same size; None where the model draws it, from `prompt` and `seed`.
+    `prompt`: what the picture was drawn from or what is known about it; None for a mere photograph.
+    """
+
+    name: str
+    labels: np.ndarray
+    image: Image.Image | None = None
+    prompt: str | None = None
+    seed: int | None = None
+
+    def present(self) -> list[int]:
+        """The labels of the classes that it shows, in order."""
+        return [int(label) for label in np.unique(self.labels) if label not in (0, IGNORED)]
+
+
+class Data:
+    """A split of a data set: a sequence of examples, read one at a time.
+
+        data = load_data("voc", split="test", root="data/VOCdevkit")
+        data.names[0], data[0].labels, data.classes
+
+    Subclasses set `classes` and `names`, which are unique and do not depend on what was read before, and
+    `truth`, a few words on where the labels come from; and define `read`, and `source` where the labels lie
+    in files. `steps`, `guidance`: how pictures are drawn that are not given, or were drawn by a model.
+    """
+
+    classes: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    truth: str = "annotated by people"
+    steps: int = 30
+    guidance: float = 7.5
+
+    def read(self, index: int) -> Example:
+        """Example `index` from wherever it lies."""
+        raise NotImplementedError
+
+    def source(self, index: int) -> Path | None:
+        """The file that holds the labels of example `index`, for errors to name; None without one."""
+        return None
+
+    def seen(self, index: int) -> np.ndarray | None:
+        """The `thumbnail` of the picture that was labelled; None where none is known."""
+        image = self.read(index).image
+        return None if image is None else thumbnail(image)
+
+    def verify(self, index: int, image: Image.Image) -> None:
+        """ValueError unless a picture that was drawn anew is the one that was labelled."""
+        seen = self.seen(index)
+        if seen is not None and np.abs(thumbnail(image) - seen).mean() > NEAR:
+            raise ValueError(
+                f"The model drew another picture for '{self.names[index]}' than the one that was labelled: "
+                "these labels belong to another model, scheduler, size or number of steps. Give the pictures "
+                "as a data set `folder` without seeds, and they are looked at instead of drawn."
+            )
+
+    def content_hash(self, indices: Sequence[int]) -> str:
+        """Twelve letters that tell these examples from others of the same names: all of them are read."""
+        known: dict[tuple[int, ...], str] = self.__dict__.setdefault("_hashes", {})
+        if (key := tuple(indices)) not in known:
+            digest = hashlib.sha256()
+            for index in key:
+                example = self[index]
+                digest.update(repr((example.prompt, example.seed, example.labels.shape)).encode())
+                digest.update(np.ascontiguousarray(example.labels).tobytes())
+                if example.image is not None:
+                    digest.update(example.image.tobytes())
+            known[key] = digest.hexdigest()[:12]
+        return known[key]
+
+    def __getitem__(self, index: int) -> Example:
+        if not 0 <= index < len(self.names):
+            raise IndexError(f"There is no example {index}: the split has {len(self)}.")
+        example = self.read(index)
+        check(example, self.classes, self.source(index))
+        return example
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def check(example: Example, classes: tuple[str, ...], source: Path | None = None) -> None:
+    """ValueError where an example's labels and image do not fit together, or mean no class.
+
+    `source`: the file of the labels, which the error then names instead of the example.
+    """
+    labels, name = example.labels, source or example.name
+    if labels.ndim != 2 or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f"'{name}': labels are whole numbers of shape (h, w), not {labels.dtype} {labels.shape}."
+        )
+    if example.image is not None and example.image.size != labels.shape[::-1]:
+        w, h = example.image.size
+        raise ValueError(
+            f"'{name}': the image has {h}×{w} pixels, its labels {labels.shape[0]}×{labels.shape[1]}: "
+            "give labels of the image's own size."
+        )
+    wrong = sorted({int(v) for v in np.unique(labels)} - {*range(len(classes) + 1), IGNORED})
+    if wrong:
+        raise ValueError(
+            f"'{name}': the labels {wrong[:5]} mean nothing: 0 is the background, 1 to {len(classes)} "
+            f"are the classes, {IGNORED} does not count."
+        )
+
+
+def thumbnail(image: Image.Image) -> np.ndarray:
+    """Mean colours of 4×4 parts of the image, (48,) in 0 to 255."""
+    return np.asarray(image.convert("RGB").resize((4, 4), Image.Resampling.BOX), float).ravel()
+
+
+def require(path: Path, what: str) -> Path:
+    """The path; FileNotFoundError where it is not there, `what` saying where to get it and to put it."""
+    if not path.exists():
+        raise FileNotFoundError(f"'{path}' is not there: {what}")
+    return path
+
+
+def require_names(names: Iterable[str]) -> None:
+    """ValueError for a name by which a file of results would come to lie outside their folder."""
+    for name in names:
+        for path in (PurePosixPath(name), PureWindowsPath(name)):  # results travel between systems
+            if path.is_absolute() or ".." in path.parts:
+                raise ValueError(
+                    f"'{name}' cannot be the name of a picture, since it leads out of the folder: give the "
+                    "names of files, without their endings."
+                )
+
+
+def read_text(path: Path, what: str) -> str:
+    """A text file; FileNotFoundError as `require`, ValueError where it is not in UTF-8."""
+    try:
+        return require(path, what).read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"'{path}' is no text in UTF-8 ({error.reason}): save it as such.") from None
+
+
+def read_lines(path: Path, what: str) -> tuple[str, ...]:
+    """The lines of a text file, stripped, without the empty ones; ValueError where one comes twice."""
+    lines = [line for line in map(str.strip, read_text(path, what).splitlines()) if line]
+    for line, times in Counter(lines).items():
+        if times > 1:
+            raise ValueError(f"'{path}' names '{line}' more than once: leave one.")
+    return tuple(lines)
+
+
+def read_image(path: Path, what: str) -> Image.Image:
+    """A picture from a file, as RGB; FileNotFoundError as `require`, ValueError where it is damaged."""
+    return _opened(path, what).convert("RGB")
+
+
+def read_labels(path: Path, what: str) -> np.ndarray:
+    """A label map (h, w) uint8 from a PNG of one channel or with a palette, whose colours do not matter.
+
+    Raises FileNotFoundError as `require`, and ValueError where the file is damaged or has no such labels.
+    """
+    image = _opened(path, what)
+    if image.mode not in ("1", "L", "P"):
+        raise ValueError(
+            f"'{path}' holds no labels but {image.mode} pixels: save the number of each pixel's class in one "
+            f"channel of 8 bits, or as the index into a palette."
+        )
+    return np.array(image, dtype=np.uint8)
+
+
+def _opened(path: Path, what: str) -> Image.Image:
+    try:
+        with Image.open(require(path, what)) as image:
+            image.load()
+            return image
+    except FileNotFoundError:
+        raise
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow says SyntaxError of a broken PNG
+        raise ValueError(f"'{path}' cannot be read as a picture ({error}): copy or unpack it anew.") from None
+
+
+def split_by_name(names: list[str], split: str, share: int = 4) -> list[str]:
+    """The names of a split, where the data set has none of its own.
+
+    One in `share` is for validation, by a hash of the name, so that an added example moves no other. Raises
+    ValueError where none is left.
+    """
+    chosen = [
+        name for name in sorted(names) if (crc32(name.encode()) % share == 0) == (split == "validation")
+    ]
+    if not chosen:
+        raise ValueError(f"The {split} split is empty: of {len(names)} examples none falls into it.")
+    return chosen

@@ -1,0 +1,99 @@
+"""The data sets of the little world: rendered scenes with exact masks, and pictures that the bundled model
+draws, whose truth an oracle told.
+
+A drawn picture is not stored: a prompt and a seed make it again on any machine, to the last visible shade.
+Its label map is, since the oracle takes hours to train (`python -m workshop.make.label_sets`), and a
+thumbnail, by which a model that draws something else is found out.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..emoji.sprites import CONCEPTS
+from ..emoji.streams import of_concept
+from .base import Data, Example
+
+STEPS, GUIDANCE = 25, 4.0
+"""By which the pictures of the drawn sets were made."""
+FOLDER = Path(__file__).parents[1] / "assets" / "sets"
+RENDERED = {"validation": 2, "test": 3, "downstream": 15}
+"""Scenes of each concept: the first shows one object, the next two, then three, and so on from the start."""
+
+
+class Rendered(Data):
+    """emoji-real: rendered scenes. No prompt is known, as of a photograph; the truth is exact.
+
+    data = Rendered(None, "test")
+    data[0].image, data[0].labels
+    """
+
+    classes = CONCEPTS
+    truth = "exact, since the scenes are rendered"
+
+    def __init__(self, root: Path | None, split: str) -> None:
+        self.split = split
+        self.names = tuple(
+            f"{c.replace(' ', '-')}-{n}" for c in CONCEPTS for n in range(1, RENDERED[split] + 1)
+        )
+
+    def read(self, index: int) -> Example:
+        concept, number = divmod(index, RENDERED[self.split])
+        turn, objects = divmod(number, 3)
+        # A seed for each turn: the scenes of those before need not be looked for again.
+        [picture] = of_concept(self.split, CONCEPTS[concept], 1, objects=objects + 1, seed=turn)
+        return Example(self.names[index], picture.labels, Image.fromarray(picture.image))
+
+
+class Pool(Rendered):
+    """420 more scenes of the same kind, for other networks to learn from; in no other use's stream."""
+
+    def __init__(self) -> None:
+        super().__init__(None, "downstream")
+
+
+class Drawn(Data):
+    """Pictures that the bundled model draws, from prompts and seeds in `kind`.json; labels in `kind`.png, one
+    tile below the other."""
+
+    kind: str
+    classes = CONCEPTS
+    steps, guidance = STEPS, GUIDANCE
+
+    def __init__(self, root: Path | None, split: str) -> None:
+        folder = root or FOLDER
+        index = json.loads((folder / f"{self.kind}.json").read_text())
+        trust = index["oracle"]
+        self.truth = (
+            f"an oracle segmenter's, outlines left out; its own mIoU is {trust['rendered']:.3f} on held-out "
+            f"rendered scenes ({trust['with borders']:.3f} outlines included), "
+            f"{trust['reconstructed']:.3f} on the same after the model's VAE"
+        )
+        self.rows = [(i, row) for i, row in enumerate(index["pictures"]) if row["split"] == split]
+        self.names = tuple(row["name"] for _, row in self.rows)
+        tiles = np.asarray(Image.open(folder / f"{self.kind}.png"))
+        self.labels = tiles.reshape(len(index["pictures"]), -1, tiles.shape[1])  # (picture, h, w)
+
+    def read(self, index: int) -> Example:
+        tile, row = self.rows[index]
+        return Example(row["name"], self.labels[tile], prompt=row["prompt"], seed=row["seed"])
+
+    def seen(self, index: int) -> np.ndarray:
+        return np.array(self.rows[index][1]["thumbnail"], float)
+
+
+class Simple(Drawn):
+    """emoji-sim: "a photograph of a cat", as VOC-sim is made in the OVAM paper."""
+
+    kind = "emoji-sim"
+
+
+class Captioned(Drawn):
+    """emoji-cap: free captions of one or two objects, as COCO-cap in the OVAM paper; a class may be there
+    under another word than its name."""
+
+    kind = "emoji-cap"

@@ -1,0 +1,222 @@
+"""A folder of images and label maps; and the layout of the OVAM authors' sets of generated images."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from .base import (
+    IGNORED,
+    Data,
+    Example,
+    read_image,
+    read_labels,
+    read_lines,
+    read_text,
+    require,
+    split_by_name,
+)
+from .pascal import VOC_CLASSES
+
+IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+FOLDER = (
+    "a folder of images has labels/NAME.png (0 for the background, k for the k-th class, 255 for what does "
+    "not count), images/NAME.jpg or .png of the same size, and classes.txt with the name of a class in each "
+    "line. Put it into data/folder or give its place as root."
+)
+OVAM = (
+    "the OVAM authors give their sets on request (https://github.com/vpulab/ovam, experiments/README.md). "
+    "Put annotations/, images/ and the CSV file into data/{name} or give their place as root."
+)
+
+
+class Folder(Data):
+    """Images and label maps of your own.
+
+        data = load_data("folder", split="test", root="my_pictures")
+
+    The folder holds images/NAME.jpg (or .png, .jpeg, .webp, .bmp), labels/NAME.png, of one channel or with a
+    palette (h, w), 0 for the background, k for the k-th class, 255 for what does not count; and classes.txt,
+    one class a line. If it likes:
+
+    - validation.txt and test.txt, a name a line; without them one picture in four is for validation, by name;
+    - prompts.csv with the columns name, prompt, seed; the last two may be empty. Of a picture that has a
+      prompt, the image may be missing: the model draws it, from seed 0 if none is given. Where both image
+      and seed are there, it is drawn again and must be the same.
+
+    Raises FileNotFoundError for what is missing, and ValueError for what is damaged or says two things.
+    """
+
+    truth = "label maps in a folder"
+
+    def __init__(self, root: Path | None, split: str) -> None:
+        self.root = require(root or Path("data") / "folder", FOLDER)
+        self.classes = read_lines(self.root / "classes.txt", FOLDER)
+        if not 0 < len(self.classes) < IGNORED:
+            raise ValueError(f"'{self.root / 'classes.txt'}' has {len(self.classes)} classes, not 1 to 254.")
+        require(self.root / "labels", FOLDER)
+        self.prompts = self._prompts()
+        self.files: dict[str, Path] = {}
+        for path in sorted((self.root / "images").glob("[!.]*")):
+            if path.suffix.lower() in IMAGES and self.files.setdefault(path.stem, path) != path:
+                raise ValueError(f"'{path}' has the name of '{self.files[path.stem].name}': leave one.")
+        self.names = self._names(split)
+        for index, name in enumerate(self.names):
+            require(self.source(index), f"each image needs its labels. {FOLDER}")
+            if name not in self.files and not self.prompts.get(name, ("", None))[0]:
+                raise FileNotFoundError(
+                    f"'{self.source(index)}' has no image '{self.root / 'images' / name}.jpg' (or .png), "
+                    "nor a prompt in prompts.csv: add either."
+                )
+
+    def source(self, index: int) -> Path:
+        return self.root / "labels" / f"{self.names[index]}.png"
+
+    def read(self, index: int) -> Example:
+        name = self.names[index]
+        image = read_image(self.files[name], FOLDER) if name in self.files else None
+        prompt, seed = self.prompts.get(name, ("", None))
+        if image is None and seed is None:
+            seed = 0
+        return Example(name, read_labels(self.source(index), FOLDER), image, prompt or None, seed)
+
+    def _names(self, split: str) -> tuple[str, ...]:
+        lists = {which: self.root / f"{which}.txt" for which in ("validation", "test")}
+        if not any(path.exists() for path in lists.values()):
+            # An image without labels is one of them, to be missed aloud.
+            labels = {path.stem for path in (self.root / "labels").glob("[!.]*.png")}
+            return tuple(split_by_name([*(labels | self.files.keys())], split))
+        both = "of validation.txt and test.txt, give both or neither."
+        names = {which: read_lines(path, both) for which, path in lists.items()}
+        shared = sorted({*names["validation"]} & {*names["test"]})
+        if shared:
+            raise ValueError(
+                f"'{shared[0]}' stands in '{lists['validation']}' and in '{lists['test']}': what thresholds "
+                "are chosen on is not tested on."
+            )
+        return names[split]
+
+    def _prompts(self) -> dict[str, tuple[str, int | None]]:
+        path = self.root / "prompts.csv"
+        prompts: dict[str, tuple[str, int | None]] = {}
+        for name, prompt, seed in _rows(path, ("name", "prompt", "seed"), FOLDER) if path.exists() else ():
+            if name in prompts:
+                raise ValueError(f"'{path}' names '{name}' more than once: leave one.")
+            if seed and not seed.isdecimal():
+                raise ValueError(f"'{path}': the seed of '{name}' is no whole number: '{seed}'.")
+            prompts[name] = prompt, int(seed) if seed else None
+        return prompts
+
+
+class OVAMSim(Data):
+    """VOC-sim of the OVAM paper: generated images of "A photograph of a {class}", one class in each.
+
+        data = load_data("ovam-sim", split="test", root="data/ovam-sim")
+
+    In the layout of the authors' evaluation: annotations/CLASS_MODEL_seedSEED_….png, where what is not black
+    is the object; images/CLASS_MODEL_seedSEED.png, or no folder images/ at all, and the model draws them; and
+    voc_sim.csv (classname, prompt, seed) in the folder or beside it; without it the prompt is the above.
+    CLASS is one of VOC's 20, with spaces or hyphens. Labels are (h, w), all but the object's class is 0.
+    One picture in four, by name, is for validation.
+
+    Raises FileNotFoundError, with where to get it, for what is missing, and ValueError for a file name that
+    does not say what it should, and for what is damaged.
+    """
+
+    classes = VOC_CLASSES
+    truth = "annotated by people, one class an image"
+    usual = "ovam-sim"
+    form = "CLASS_MODEL_seedSEED_….png"
+    pattern = re.compile(r"(?P<word>[^_]+)_(?P<model>[^_]+)_seed(?P<seed>\d+)(_.*)?")
+    image = "{word}_{model}_seed{seed}"
+    table, columns = "voc_sim.csv", ("prompt", "classname", "seed")  # the prompt, and what it is found by:
+    key: tuple[str, ...] = ("word", "seed")  # these parts of the annotation's name
+    template = "A photograph of a {word}"
+
+    def __init__(self, root: Path | None, split: str) -> None:
+        self.remedy = OVAM.format(name=self.usual)
+        self.root = require(root or Path("data") / self.usual, self.remedy)
+        self.drawn = (self.root / "images").is_dir()
+        self.files: dict[str, Path] = {}
+        self.said: dict[str, dict[str, str]] = {}
+        for path in sorted(require(self.root / "annotations", self.remedy).glob("[!.]*.png")):
+            match = self.pattern.fullmatch(path.stem)
+            if not match:
+                raise ValueError(f"'{path}' is not named like {self.form}, so its class is unknown.")
+            said = match.groupdict()
+            name = self.image.format(**said, plain=said["model"].replace("-", ""))
+            said["word"] = said["word"].replace("-", " ")
+            if said["word"] not in VOC_CLASSES:
+                known = ", ".join(VOC_CLASSES)
+                raise ValueError(f"'{path}' shows a '{said['word']}', none of VOC's classes: {known}.")
+            if self.files.setdefault(name, path) != path:
+                raise ValueError(f"'{path}' and '{self.files[name].name}' annotate one image: leave one.")
+            self.said[name] = said
+        self.prompts = self._prompts()
+        self.names = tuple(split_by_name([*self.files], split))
+
+    def source(self, index: int) -> Path:
+        return self.files[self.names[index]]
+
+    def read(self, index: int) -> Example:
+        name, path = self.names[index], self.source(index)
+        label = VOC_CLASSES.index(self.said[name]["word"]) + 1
+        labels = np.asarray(read_image(path, self.remedy)).any(-1).astype(np.uint8) * np.uint8(label)
+        image = None
+        if self.drawn:  # a single one that is missing is an error: drawn anew, it could look otherwise
+            image = read_image(self.root / "images" / f"{name}.png", f"'{path}' annotates it. {self.remedy}")
+        return Example(name, labels, image, self.prompts[name], int(self.said[name]["seed"]))
+
+    def _prompts(self) -> dict[str, str]:
+        """The name of the image → what it was drawn from."""
+        # The authors keep the table beside the folder; whoever copies the folder puts it inside.
+        inside, beside = self.root / self.table, self.root.absolute().parent / self.table
+        path = beside if beside.exists() and not inside.exists() else inside
+        if self.template and not path.exists():
+            return {name: self.template.format(**said) for name, said in self.said.items()}
+        known = {
+            tuple(value.replace("-", " ") for value in key): prompt
+            for prompt, *key in _rows(path, self.columns, self.remedy)
+        }
+        keys = {name: tuple(said[part] for part in self.key) for name, said in self.said.items()}
+        for name, key in keys.items():
+            if key not in known:
+                raise ValueError(f"'{path}' has no prompt for '{self.files[name]}': add its row.")
+        return {name: known[key] for name, key in keys.items()}
+
+
+class OVAMCap(OVAMSim):
+    """COCO-cap of the OVAM paper: images drawn from captions of COCO, with one of VOC's classes annotated.
+
+        data = load_data("ovam-cap", split="test", root="data/ovam-cap")
+
+    As OVAMSim, but for annotations/CLASS_MODEL_caption_ID_seed_SEED.png;
+    images/CLASS_MODEL_captionID_seedSEED.png, MODEL without its hyphens; and coco_captions_sampled.csv
+    (caption_id, caption, …), in the folder or beside it, which must be there. Whatever else an image shows
+    counts as background, as in the paper.
+    """
+
+    usual = "ovam-cap"
+    form = "CLASS_MODEL_caption_ID_seed_SEED.png"
+    pattern = re.compile(
+        r"(?P<word>[^_]+)_(?P<model>[^_]+)_[a-z]*_?(?P<caption>\d+)_[a-z]*_?(?P<seed>\d+)(_.*)?"
+    )
+    image = "{word}_{plain}_caption{caption}_seed{seed}"
+    table, columns = "coco_captions_sampled.csv", ("caption", "caption_id")
+    key = ("caption",)
+    template = ""
+
+
+def _rows(path: Path, columns: tuple[str, ...], what: str) -> Iterator[list[str]]:
+    """These columns of a CSV file, row by row; ValueError where one is missing."""
+    rows = csv.DictReader(io.StringIO(read_text(path, what)))
+    for column in columns:
+        if column not in (rows.fieldnames or ()):
+            raise ValueError(f"'{path}' has no column '{column}': it needs {', '.join(columns)}.")
+    for row in rows:
+        yield [(row[column] or "").strip() for column in columns]

@@ -1,0 +1,101 @@
+"""Pascal VOC 2012 and Pascal Context, read from the folders that their archives unpack to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .base import Data, Example, read_image, read_labels, read_lines, require
+
+# In VOC's order; its own spelling is pottedplant, diningtable, tvmonitor, which no text encoder was taught.
+VOC_CLASSES = (
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("dining table", "dog", "horse", "motorbike", "person", "potted plant", "sheep", "sofa", "train", "tv"),
+)
+
+# The 59 most frequent of the 459 annotated classes, in the order of the labels (here, too, in plain words).
+CONTEXT_CLASSES = (
+    *("aeroplane", "bag", "bed", "bedclothes", "bench", "bicycle", "bird", "boat", "book", "bottle"),
+    *("building", "bus", "cabinet", "car", "cat", "ceiling", "chair", "cloth", "computer", "cow", "cup"),
+    *("curtain", "dog", "door", "fence", "floor", "flower", "food", "grass", "ground", "horse", "keyboard"),
+    *("light", "motorbike", "mountain", "mouse", "person", "plate", "platform", "potted plant", "road"),
+    *("rock", "sheep", "shelves", "sidewalk", "sign", "sky", "snow", "sofa", "table", "track", "train"),
+    *("tree", "truck", "tv", "wall", "water", "window", "wood"),
+)
+
+LISTS = {"validation": "train.txt", "test": "val.txt"}  # the labels of VOC's own test list are not public
+
+
+class Pascal(Data):
+    """What both have in common: a folder of a year of VOCdevkit, its lists, its photographs, its label maps.
+
+    `root` is that folder, VOCdevkit around it, or the folder around VOCdevkit.
+    """
+
+    usual: str
+    """The place of the data set where no root is given."""
+    year: str
+    lists: str
+    """The folder of the lists, below ImageSets."""
+    maps: str
+    """The folder of the label maps."""
+    remedy: str
+
+    def __init__(self, root: Path | None, split: str) -> None:
+        root = require(root or Path("data") / self.usual, self.remedy)
+        around = [root / "VOCdevkit" / self.year, root / self.year]
+        self.folder = next((folder for folder in around if folder.is_dir()), root)
+        self.list_file = self.folder / "ImageSets" / self.lists / LISTS[split]
+        self.names = read_lines(self.list_file, self.remedy)
+
+    def source(self, index: int) -> Path:
+        return self.folder / self.maps / f"{self.names[index]}.png"
+
+    def read(self, index: int) -> Example:
+        what = f"'{self.list_file}' names it, so the data set is incomplete. {self.remedy}"
+        image = read_image(self.folder / "JPEGImages" / f"{self.names[index]}.jpg", what)
+        return Example(self.names[index], read_labels(self.source(index), what), image)
+
+
+class VOC(Pascal):
+    """Pascal VOC 2012, segmentation: 20 classes in photographs.
+
+        data = load_data("voc", split="test", root="data/voc")
+
+    As the papers do, thresholds are chosen on its train list (1464 photographs: the split "validation") and
+    scores are of its val list (1449: "test"). Labels are (h, w), each photograph has its own size; 255 marks
+    the outlines of objects and what is too hard to tell. Reads the folder itself, with Pillow, since
+    torchvision, whose class VOCSegmentation makes just this folder, is to be had for one build of torch only.
+
+    Raises FileNotFoundError, with where to get it, for what is missing, and ValueError for what is damaged.
+    """
+
+    classes = VOC_CLASSES
+    usual, year, lists, maps = "voc", "VOC2012", "Segmentation", "SegmentationClass"
+    remedy = (
+        "unpack http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar in data/voc or in "
+        'the folder given as root, or let `torchvision.datasets.VOCSegmentation("data/voc", year="2012", '
+        "download=True)` do it: that makes VOCdevkit/VOC2012 there."
+    )
+
+
+class Context(Pascal):
+    """Pascal Context: every pixel of VOC 2010's photographs as one of 59 classes, or as background.
+
+        data = load_data("context", split="test", root="data/context")
+
+    In the form that MMSegmentation's converter writes: VOC2010/SegmentationClassContext/NAME.png with 0 for
+    the background, which is whatever is none of the 59, and 1 to 59; and the lists
+    VOC2010/ImageSets/SegmentationContext/train.txt ("validation") and val.txt ("test"). Not to be taken for
+    maps that have been shifted (0 to 58, 255 for the background): nothing in them tells.
+
+    Raises FileNotFoundError, with where to get it, for what is missing, and ValueError for what is damaged.
+    """
+
+    classes = CONTEXT_CLASSES
+    usual, year, lists, maps = "context", "VOC2010", "SegmentationContext", "SegmentationClassContext"
+    remedy = (
+        "unpack http://host.robots.ox.ac.uk/pascal/VOC/voc2010/VOCtrainval_03-May-2010.tar in data/context "
+        "or in the folder given as root, put trainval_merged.json of Pascal Context into VOCdevkit/VOC2010, "
+        "and run MMSegmentation's tools/dataset_converters/pascal_context.py, which makes ImageSets/"
+        "SegmentationContext and SegmentationClassContext there."
+    )

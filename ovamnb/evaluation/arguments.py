@@ -1,0 +1,116 @@
+"""What the commands `evaluate` and `ablate` have in common: their arguments, the data, the model."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+
+from accelerate import PartialState
+
+from ..data import DATA, load_data
+from ..data.base import SPLITS, Data
+from ..pipelines import find_device
+from ..plumbing.command import require_given, require_writable
+from ..select import evenly
+from ..tokens import Token, load_tokens
+from .run import Evaluation
+from .store import tokens_hash
+
+
+def arguments_of(name: str, about: str | None, data: str) -> argparse.ArgumentParser:
+    """A parser with the arguments that both commands take."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m ovamnb.{name}",
+        description=about,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--data", default=data, help=f"{', '.join(DATA)} (default %(default)s)")
+    add("--root", type=Path, help="the folder of the data set (default: data/NAME)")
+    add("--model", default="bundled", help="as for ov.load_pipeline (default %(default)s)")
+    add("--tokens", type=Path, help="a file of ov.save_tokens (default: the bundled model's)")
+    add("--limit", type=positive, help="pictures of each split at most, evenly spaced (default: all)")
+    add("--choose-on", type=positive, default=500, help="validation pictures at most (default %(default)s)")
+    add("--seed", type=int, default=0, help="of the noise on given pictures (default %(default)s)")
+    add("--device", help="cuda, mps or cpu (default: the best there is)")
+    usual = f"runs/{name}/DATA, or a folder beside it where that holds results of other settings"
+    add("--out", type=Path, help=f"where results go (default {usual})")
+    add("--csv", type=Path, help="where the tables go too (default: beside the results)")
+    return parser
+
+
+def positive(text: str) -> int:
+    """A count of pictures; another is refused before anything runs."""
+    if (count := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"pictures are counted from 1, not {count}.")
+    return count
+
+
+def check_places(given: argparse.Namespace) -> None:
+    """OSError where results cannot be written, ValueError for a device that this machine lacks."""
+    for folder in filter(None, (given.out, given.csv)):
+        require_writable(folder)
+    find_device(given.device)
+
+
+def both_splits(given: argparse.Namespace) -> dict[str, Data]:
+    """Split → its pictures; raises as `check_places` and `load_data`, and FileNotFoundError for a root that
+    is not there, though the data set may need none."""
+    check_places(given)
+    splits = {split: load_data(given.data, split=split, root=given.root) for split in SPLITS}
+    require_given(given.root)
+    return splits
+
+
+def tokens_for(given: argparse.Namespace) -> Mapping[str, Token]:
+    """Word → token: of the file that is given, or those that come with the bundled model. ValueError where
+    there are none."""
+    if given.tokens is None and given.model != "bundled":
+        raise ValueError("Tokens belong to one model: give a file of this one's by --tokens.")
+    return load_tokens(given.tokens) if given.tokens else load_tokens()
+
+
+def limits(given: argparse.Namespace) -> dict[str, int | None]:
+    """Split → how many of its pictures at most. A threshold needs few, and COCO's validation split has 118
+    000."""
+    return {"validation": min(given.limit or given.choose_on, given.choose_on), "test": given.limit}
+
+
+def tokens_if_needed(given: argparse.Namespace, needed: bool) -> Mapping[str, Token]:
+    """The same where some row asks with tokens, or where a file is given: one that is damaged is not passed
+    over."""
+    return tokens_for(given) if needed or given.tokens else {}
+
+
+def folder_for(given: argparse.Namespace, name: str, plans: Mapping[str, tuple[Evaluation, Data]]) -> Path:
+    """The folder of a command's results, for split → (what is run, on which data): the one that is given, or
+    runs/NAME/DATA, or, where that holds results of other settings, a folder of these settings' own beside
+    it, which the same command finds again."""
+    usual = given.out or Path("runs", name, given.data)
+    differ = [plan.differences(data, usual / split) for split, (plan, data) in plans.items()]
+    if given.out or not any(differ):
+        return usual
+    settings = [plan.settings(data, evenly(len(data), plan.limit)) for plan, data in plans.values()]
+    tokens = [tokens_hash(plan.tokens.values()) for plan, _ in plans.values()]
+    digest = hashlib.sha256(json.dumps([settings, tokens], sort_keys=True).encode()).hexdigest()[:8]
+    own = usual.with_name(f"{usual.name}-{digest}")
+    if PartialState().is_main_process:
+        why = next(filter(None, differ))
+        print(f"'{usual}' holds results of other settings ({why}): these go to '{own}'.", file=sys.stderr)
+    return own
+
+
+def start(given: argparse.Namespace) -> tuple[PartialState, object]:
+    """This process among those of `accelerate launch`, and the model on its device."""
+    from ..pipelines import load_pipeline
+
+    # Whoever is done waits for the others, however long they take.
+    state = PartialState(cpu=given.device == "cpu", timeout=timedelta(days=7))
+    pipe = load_pipeline(given.model, device=given.device or state.device)
+    pipe.set_progress_bar_config(disable=True)
+    return state, pipe

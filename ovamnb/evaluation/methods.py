@@ -1,0 +1,189 @@
+"""The methods, a line for each: from what was recorded to a score of every class at every pixel.
+
+    METHODS["ovam+completion"](look)        # (class, h, w) in 0 to 1, at the image's size
+
+A class is where its score exceeds a threshold and is the highest: `labels_at`. All scores are scaled to 0…1
+class by class, so that the method alone makes the difference. To add a method, add a function and its line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..baselines import attn2mask, daam
+from ..crf import after_crf, dense_crf
+from ..recipe import SegmentRecipe
+from ..refine import complete, minmax, resize, weigh
+from ..segmentation import labels_of, segment, that_fit
+from ..text import with_article
+from ..tokens import Token
+from ..trace import Trace
+
+
+@dataclass(frozen=True)
+class Look:
+    """All that a method gets to see of a picture.
+
+    `trace`: recorded while the picture was drawn from `prompt`, or while the model looked at it with noise
+    and read `prompt`. `asked`: the classes to look for. `tokens`: what stands for their words; none means the
+    words themselves. `row`: which of the pictures that were recorded together it is.
+    """
+
+    pipe: object
+    image: Image.Image
+    trace: Trace
+    prompt: str
+    asked: tuple[str, ...]
+    tokens: Mapping[str, Token] = field(default_factory=dict)
+    row: int = 0
+
+    def asks(self) -> list[str | Token]:
+        """A word or its token for each class."""
+        return [self.tokens.get(name, name) for name in self.asked]
+
+
+Method = Callable[[Look], Tensor]
+
+
+def ovam(
+    look: Look, *, sharpen: str | None = None, crf: bool = False, together: bool = False, scale=minmax
+) -> Tensor:
+    """OVAM: each class in a text of its own, "a photograph of a cat", or all `together` in one.
+
+    `sharpen`: "weigh" multiplies by the attention that each pixel receives, as OVAM does (floor 0.85, for
+    tokens 0.95); "complete" lets self-attention complete, as DiffSegmenter does.
+    """
+    heats = torch.stack(together_maps(look) if together else [alone_map(look, ask) for ask in look.asks()])
+    affinity = finest_affinity(look) if sharpen else None
+    if sharpen == "weigh":
+        heats = weigh(heats, affinity, floor=0.95 if look.tokens else 0.85)
+    elif sharpen == "complete":
+        heats = complete(heats, affinity)
+    scores = scale(resize(heats, look.image))
+    return after_crf(scores, look.image) if crf else scores
+
+
+def alone_map(look: Look, ask: str | Token) -> Tensor:
+    """The map of one class, (h, w)."""
+    if isinstance(ask, Token):
+        return look.trace.maps(ask, image=look.row)[ask.word]
+    return look.trace.maps(f"a photograph of {with_article(ask)}", image=look.row)[ask]
+
+
+def together_maps(look: Look) -> list[Tensor]:
+    """The maps of all classes in one text, where they compete, (h, w) each; in a few texts where one cannot
+    hold them all."""
+    if look.tokens:
+        maps = look.trace.maps(look.asks(), image=look.row)
+        return [maps[name] for name in look.asked]
+
+    def told(names: tuple[str, ...]) -> str:
+        return f"a photograph of {listed(names)}"
+
+    groups = that_fit(look.pipe, look.asked, told)
+    found = (look.trace.maps(told(group), image=look.row) for group in groups)
+    return [maps[name] for group, maps in zip(groups, found, strict=True) for name in group]
+
+
+def daam_scores(look: Look) -> Tensor:
+    """DAAM knows the words of the prompt only: a class that is not among them scores 0 everywhere."""
+    heats = [
+        daam(look.trace, look.prompt, ask, image=look.row)
+        if mentions(look.prompt, name)
+        else torch.zeros(1, 1)
+        for name, ask in zip(look.asked, look.asks(), strict=True)
+    ]
+    return torch.stack([minmax(resize(heat, look.image)) for heat in heats])
+
+
+def attn2mask_scores(look: Look) -> Tensor:
+    """Attn2Mask: one step's map h against 1 − h − β, then a dense CRF; the paper's answer is where 0.5 is
+    exceeded."""
+    scores = []
+    for name, ask in zip(look.asked, look.asks(), strict=True):
+        text = ask if isinstance(ask, Token) else f"a photograph of {with_article(ask)}"
+        rivals = resize(attn2mask(look.trace, text, name, image=look.row), look.image).clamp(min=0)
+        scores.append(dense_crf(rivals / rivals.sum(dim=0), look.image)[1])
+    return torch.stack(scores)
+
+
+def diffsegmenter(look: Look, *, recipe: SegmentRecipe | None = None, crf: bool = False) -> Tensor:
+    """DiffSegmenter with the recipe that was tuned for the model, or another. It looks at the picture
+    anew."""
+    return segment(look.pipe, look.image, look.asks(), recipe=recipe, crf=crf).scores
+
+
+METHODS: dict[str, Method] = {
+    "daam": daam_scores,
+    "attn2mask": attn2mask_scores,
+    "ovam": ovam,
+    "ovam+weights+crf": partial(ovam, sharpen="weigh", crf=True),
+    "ovam+completion": partial(ovam, sharpen="complete"),
+    "ovam+completion+crf": partial(ovam, sharpen="complete", crf=True),
+    "ovam-together+completion+crf": partial(ovam, sharpen="complete", crf=True, together=True),
+    "diffsegmenter": diffsegmenter,
+    "diffsegmenter-paper": partial(diffsegmenter, recipe=SegmentRecipe()),
+    "diffsegmenter+crf": partial(diffsegmenter, crf=True),
+}
+PAPER: dict[str, tuple[float, float]] = {
+    "daam": (0.4, 0.8),
+    "attn2mask": (0.5, 0.5),
+    "ovam+weights+crf": (0.4, 0.75),
+}
+"""The thresholds that the papers give, for words and for tokens."""
+TOKEN = ":token"
+
+
+def parse(row: str, methods: Mapping[str, Method] = METHODS) -> tuple[Method, bool]:
+    """A row such as "ovam+completion:token" → its method, and whether it asks with tokens. ValueError, naming
+    the methods, for another."""
+    name = row.removesuffix(TOKEN)
+    if name not in methods:
+        raise ValueError(
+            f"There is no method '{name}': choose of {', '.join(methods)}; with '{TOKEN}' behind it, one "
+            "asks with tokens."
+        )
+    return methods[name], row.endswith(TOKEN)
+
+
+def needs_crf(row: str) -> bool:
+    """Whether a row needs the dense CRF, which is an extra."""
+    return "crf" in row or row.startswith("attn2mask")
+
+
+def paper_threshold(row: str) -> float | None:
+    """The threshold that the method's paper gives, if it gives one."""
+    pair = PAPER.get(row.removesuffix(TOKEN))
+    return None if pair is None else pair[row.endswith(TOKEN)]
+
+
+def labels_at(scores: Tensor, asked: Sequence[int], threshold: float) -> Tensor:
+    """scores (class, h, w) of the labels `asked` → (h, w) int64: the label of the highest score where it
+    exceeds the threshold, else 0."""
+    return torch.tensor([0, *asked])[labels_of(scores, threshold).cpu()]
+
+
+def mentions(prompt: str, name: str) -> bool:
+    """Whether a class's own name stands in a prompt, as whole words in any case."""
+    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", prompt, re.IGNORECASE) is not None
+
+
+def listed(names: Sequence[str]) -> str:
+    """ "a cat, a car and a tree"; "something" where there is no name."""
+    if not names:
+        return "something"
+    *head, last = map(with_article, names)
+    return f"{', '.join(head)} and {last}" if head else last
+
+
+def finest_affinity(look: Look) -> Tensor:
+    """The self-attention of the finest grid that was recorded, (h·w, h·w)."""
+    grid = max(look.trace.affinities, key=lambda grid: grid[0] * grid[1])
+    return look.trace.self_attention(grid, image=look.row)

@@ -1,0 +1,99 @@
+"""Who was taken for whom: counts of pixels, and the scores that follow from them.
+
+    table = confusion(labels, truth, len(classes))          # (class + 1, class + 1), rows are the truth
+    mean_iou(table), iou(table)
+
+Counts of several pictures add up, and a score of the sum is the data set's: IoU = ΣI / ΣU over all pictures,
+as both papers have it. The mean of each picture's own IoU is another number, in which a small object weighs
+as much as a large one. IoU itself is torchmetrics' (`MulticlassJaccardIndex`), which is tested elsewhere.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor
+from torchmetrics.classification import MulticlassJaccardIndex
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+from ..data.base import IGNORED
+
+
+def confusion(labels: Tensor, truth: Tensor, classes: int) -> Tensor:
+    """(class + 1, class + 1) int64: entry (i, j) counts the pixels of truth i that were labelled j; pixels
+    whose truth is 255 do not count. `labels`, `truth` (h, w), 0 for the background.
+
+    Raises ValueError for sizes that differ and for labels out of range.
+    """
+    if labels.shape != truth.shape:
+        raise ValueError(f"Labels of shape {tuple(labels.shape)} do not fit a truth of {tuple(truth.shape)}.")
+    kept = truth[truth != IGNORED]
+    for what, values in (("label", labels), ("truth", kept)):
+        if values.numel() and not 0 <= int(values.min()) <= int(values.max()) <= classes:
+            raise ValueError(
+                f"A {what} of {int(values.min())} to {int(values.max())} is out of range: 0 is the "
+                f"background, 1 to {classes} are the classes."
+            )
+    return multiclass_confusion_matrix(
+        labels.long().flatten(),
+        truth.long().flatten(),
+        classes + 1,
+        ignore_index=IGNORED,
+        validate_args=False,
+    )
+
+
+def iou(table: Tensor) -> Tensor:
+    """IoU of each class (class + 1,), the background's first; NaN for a class in neither truth nor answer."""
+    metric = MulticlassJaccardIndex(
+        len(table),
+        average="none",
+        ignore_index=IGNORED,
+        validate_args=False,
+        sync_on_compute=False,  # the sum is whole; under several processes it would wait for the others
+    )
+    metric.merge_state({"confmat": table})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it was never updated: it was given the sum instead
+        scores = metric.compute()
+    return torch.where(table.sum(dim=0) + table.sum(dim=1) > 0, scores, torch.nan)
+
+
+def mean_iou(table: Tensor, *, background: bool = False) -> float:
+    """The mean IoU of the classes that came up in truth or answer, in 0 to 1; with `background` as one
+    more."""
+    return float(iou(table)[0 if background else 1 :].nanmean())
+
+
+def overlap(table: Tensor) -> tuple[Tensor, Tensor]:
+    """Pixels in both truth and answer, and in either, of each class: (class + 1,) each. IoU is their
+    ratio."""
+    both = table.diagonal()
+    return both, table.sum(dim=0) + table.sum(dim=1) - both
+
+
+def interval(
+    both: Tensor, either: Tensor, *, draws: int = 1000, level: float = 0.95, seed: int = 0
+) -> tuple[float, float]:
+    """Bootstrap over pictures: between which values the mean IoU of `level` of all redrawn data sets lies.
+
+        low, high = interval(both, either)          # (picture, class): of `overlap`, without the background
+
+    Every draw takes as many pictures, with repetition. What else might have come out, had other pictures of
+    the same kind been chosen; it says nothing of another model or another training. (torchmetrics'
+    BootStrapper copies a metric for every draw; here all draws are one matrix product.)
+    """
+    count = len(both)
+    chosen = torch.randint(count, (draws, count), generator=torch.Generator().manual_seed(seed))
+    weights = torch.zeros(draws, count, dtype=torch.double)
+    weights.scatter_add_(1, chosen, torch.ones(draws, count, dtype=torch.double))
+    scores = (weights @ both.double()) / (weights @ either.double())  # 0 / 0 = NaN: in no picture drawn
+    low, high = scores.nanmean(dim=1).nanquantile(torch.tensor([(1 - level) / 2, (1 + level) / 2]).double())
+    return float(low), float(high)
+
+
+def ratio(both: Tensor, either: Tensor) -> float:
+    """Mean IoU of the classes that came up, from sums of `overlap` (class,); NaN where none did."""
+    seen = either > 0
+    return float((both[seen] / either[seen]).mean())

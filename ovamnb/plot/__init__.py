@@ -1,0 +1,7 @@
+"""What a reader sees.
+
+figures.py   pictures, maps and masks, side by side and over each other
+anatomy.py   the UNet, block by block
+widgets.py   sliders and boxes for notebooks
+annotate.py  a brush, for a mask of one's own
+"""

@@ -1,0 +1,34 @@
+"""Where the commands of the first edition went; for one edition, whoever types an old name is told."""
+
+from __future__ import annotations
+
+from importlib.abc import MetaPathFinder
+
+MOVED = {
+    "ovamnb.evaluate": "ovamnb.evaluation",
+    "ovamnb.ablate": "ovamnb.evaluation.ablate",
+    "ovamnb.tour": "workshop.tour",
+    "ovamnb.bench": "workshop.bench",
+    "ovamnb.bench.tokens": "workshop.bench.token_cost",
+    "ovamnb.emoji.train": "workshop.train.model",
+    "ovamnb.emoji.train_clip": "workshop.train.clip_training",
+    "ovamnb.emoji.tune": "workshop.make.segment_recipe",
+    "ovamnb.emoji.token_bank": "workshop.make.token_bank",
+    "ovamnb.emoji.label_sets": "workshop.make.label_sets",
+    "ovamnb.emoji.pack": "workshop.make.sprite_sheet",
+    "ovamnb.emoji.evaluate": "workshop.measure.bundled",
+    "ovamnb.emoji.recognise": "workshop.measure.generation",
+    "ovamnb.emoji.measure_tokens": "workshop.measure.token_worth",
+    "ovamnb.emoji.measure_synthesis": "workshop.measure.filter_worth",
+}
+
+
+class Signpost(MetaPathFinder):
+    """The last to be asked for a module: knows none, but where some went."""
+
+    @staticmethod
+    def find_spec(name: str, path=None, target=None) -> None:
+        """None; ModuleNotFoundError that names the new place of a command that moved."""
+        if name in MOVED:
+            where = " in a checkout of the repository" if MOVED[name].startswith("workshop") else ""
+            raise ModuleNotFoundError(f"it has moved: `python -m {MOVED[name]}`{where}", name=name)

@@ -1,0 +1,55 @@
+"""Scores → a label map, with what is uncertain left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..crf import after_crf
+from ..data.base import IGNORED
+from ..evaluation import methods
+
+
+def with_doubt(look: methods.Look) -> Tensor:
+    """The mean of OVAM's completed map and what a dense CRF makes of it, (class, h, w) in 0 to 1.
+
+    A CRF is sure of everything: nearly all its chances are 0 or 1, right or wrong, and no threshold tells
+    which. Where it overrules the map their mean lies in the middle.
+    """
+    scores = methods.ovam(look, sharpen="complete")
+    return (scores + after_crf(scores, look.image)) / 2
+
+
+METHODS: dict[str, methods.Method] = methods.METHODS | {"ovam+completion+crf-mean": with_doubt}
+"""The methods that masks are made by: those that are compared, and one that knows where it is in doubt."""
+
+
+def label_map(scores: Tensor, labels: Sequence[int], low: float, high: float) -> Tensor:
+    """(h, w) uint8: the label of the highest score where that exceeds `high`; 0, the background, where none
+    exceeds `low`; 255 between, which does not count.
+
+        label_map(torch.tensor([[[0.1, 0.5, 0.9]]]), [3], low=0.2, high=0.8)     # [[0, 255, 3]]
+
+    `scores` (class, h, w) of the classes with these `labels`. OVAM (arXiv 2403.14291) leaves out everything
+    but its classes, so that its sets have no background; with low = high every pixel counts.
+
+    Raises ValueError for thresholds out of order.
+    """
+    check_band(low, high)
+    best, index = scores.max(dim=0)
+    named = torch.tensor(labels, dtype=torch.uint8)[index.cpu()]
+    best = best.cpu()
+    return torch.where(best > high, named, torch.where(best > low, IGNORED, 0).to(torch.uint8))
+
+
+def check_band(low: float, high: float) -> None:
+    """ValueError for thresholds out of order."""
+    if not 0 <= low <= high <= 1:
+        raise ValueError(f"Thresholds are 0 ≤ low ≤ high ≤ 1, not {low} and {high}.")
+
+
+def areas(labels: Tensor, own: Sequence[int]) -> list[float]:
+    """The share of the picture (h, w) that each label of `own` takes, 0 to 1."""
+    return [round(float((labels == label).float().mean()), 6) for label in own]

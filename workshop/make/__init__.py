@@ -1,0 +1,12 @@
+"""What is made with a trained model, and what stands in the repository because a command wrote it.
+
+segment_recipe.py  the settings of `ov.segment` for a model
+token_bank.py      a token for each class
+label_sets.py      pictures that the model draws, labelled by the oracle
+sprite_sheet.py    the emoji, out of the packages that hold them
+card.py            the model card
+hero.py            README's picture
+readme_tables.py   README's tables
+address.py         the notebooks' first cell and badges
+lock.py            requirements.lock
+"""

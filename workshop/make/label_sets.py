@@ -1,0 +1,158 @@
+"""Makes emoji-sim and emoji-cap: `python -m workshop.make.label_sets`.
+
+The model draws; the oracle, a segmenter that was trained on rendered scenes, says which pixel shows what. A
+picture stays if the oracle finds a class in it that its prompt names; pixels of classes that the prompt does
+not name do not count (255), since there the oracle and the model disagree on what was drawn; nor do outlines,
+where a pixel belongs to two things. How many pictures were dropped stands in the index. Pictures are kept
+under `--work`, so that an interrupted run goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm.auto import tqdm
+
+from ovamnb.data.base import IGNORED, thumbnail
+from ovamnb.data.emoji_sets import FOLDER, GUIDANCE, STEPS
+from ovamnb.emoji.sprites import CONCEPTS
+from ovamnb.emoji.streams import stream_rng
+from ovamnb.emoji.words import GROUND_PHRASES, HELD_OUT, NAMES, caption, pick
+from ovamnb.pipelines import load_pipeline
+from ovamnb.plumbing.command import ends
+from ovamnb.plumbing.files import whole
+from ovamnb.text import with_article
+
+from ..train.oracle import TRAINED, Oracle, load_oracle, oracle_miou, without_borders
+from .token_bank import SMALLEST
+
+SIMPLE = {"validation": 1, "test": 3}
+"""Pictures of each concept."""
+CAPTIONED = {"validation": 24, "test": 64}
+Plan = dict[str, object]
+"""name, split, prompt, seed, named: the classes that the prompt names."""
+
+
+def simple_plans() -> Iterator[Plan]:
+    """ "a photograph of a cat", with seeds that the shipped tokens never saw."""
+    for split, count in SIMPLE.items():
+        for number, concept in enumerate(CONCEPTS):
+            for k in range(count):
+                seed = {"validation": 100_000, "test": 200_000}[split] + 10 * number + k
+                name = f"{split}-{concept.replace(' ', '-')}-{k + 1}"
+                prompt = f"a photograph of {with_article(concept)}"
+                yield {"name": name, "split": split, "prompt": prompt, "seed": seed, "named": [concept]}
+
+
+def captioned_plans() -> Iterator[Plan]:
+    """Captions of one and two objects; every second time an object goes by another word than its class's
+    name, if it has one: a synonym, or a word that stood in no caption the model was trained on."""
+    for split, count in CAPTIONED.items():
+        first = {"validation": 0, "test": 1000}[split]
+        for k in range(first, first + count):
+            rng = stream_rng(0, "captions", k)
+            named = [CONCEPTS[i] for i in rng.choice(len(CONCEPTS), 1 + k % 2, replace=False)]
+            phrases = [with_article(free_word(rng, concept)) for concept in named]
+            yield {
+                "name": f"{split}-{k - first:03d}",
+                "split": split,
+                "prompt": caption(rng, phrases, pick(rng, tuple(GROUND_PHRASES))),
+                "seed": 300_000 + k,
+                "named": named,
+            }
+
+
+def free_word(rng: np.random.Generator, concept: str) -> str:
+    """The class's name, or as often another word for it, where there is one."""
+    held_out = [word for word, means in HELD_OUT.items() if means == concept]
+    others = [*NAMES[concept][1:], *held_out]
+    return pick(rng, others) if others and rng.random() < 0.5 else concept
+
+
+PLANS = {"emoji-sim": simple_plans, "emoji-cap": captioned_plans}
+
+
+def drawn(pipe, plan: Plan, folder: Path) -> Image.Image:
+    """The picture of a plan, drawn once and then read back."""
+    path = folder / f"{plan['name']}.png"
+    if not path.exists():
+        [image] = pipe(
+            plan["prompt"],
+            num_inference_steps=STEPS,
+            guidance_scale=GUIDANCE,
+            generator=torch.Generator().manual_seed(plan["seed"]),
+        ).images
+        with whole(path, make_folder=True) as partial:
+            image.save(partial, format="png")
+    with Image.open(path) as image:
+        return image.convert("RGB")
+
+
+def labelled(oracle: Oracle, image: Image.Image, named: list[str]) -> np.ndarray | None:
+    """The truth (h, w) uint8 by the oracle; None where it finds none of the named classes."""
+    labels = oracle.labels(image)
+    undecided = without_borders(labels).numpy() == IGNORED
+    labels = labels.numpy().astype(np.uint8)
+    own = [CONCEPTS.index(name) + 1 for name in named]
+    own = [label for label in own if (labels == label).mean() > SMALLEST]
+    labels[~np.isin(labels, [0, *own]) | undecided] = IGNORED
+    return labels if own else None
+
+
+def make(pipe, oracle: Oracle | None, kind: str, work: Path, trust: dict[str, float]) -> None:
+    """Draws a set's pictures and, given an oracle, writes its labels and its index to the assets."""
+    plans = list(PLANS[kind]())
+    pictures = [drawn(pipe, plan, work / kind) for plan in tqdm(plans, desc=f"drawing {kind}")]
+    if oracle is None:
+        return
+    rows, tiles = [], []
+    for plan, image in zip(plans, tqdm(pictures, desc="labelling"), strict=True):
+        labels = labelled(oracle, image, plan["named"])
+        if labels is not None:
+            seen = [round(v) for v in thumbnail(image)]
+            rows.append({k: plan[k] for k in ("name", "split", "prompt", "seed")} | {"thumbnail": seen})
+            tiles.append(labels)
+    FOLDER.mkdir(exist_ok=True)
+    Image.fromarray(np.concatenate(tiles)).save(FOLDER / f"{kind}.png", optimize=True)
+    lines = ",\n  ".join(json.dumps(row) for row in rows)
+    head = f'"oracle": {json.dumps(trust)},\n "dropped": {len(plans) - len(rows)}'
+    (FOLDER / f"{kind}.json").write_text(f'{{{head},\n "pictures": [\n  {lines}\n]}}\n')
+    print(f"{kind}: {len(rows)} pictures, {len(plans) - len(rows)} dropped")
+
+
+@ends("python -m workshop.make.label_sets")
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m workshop.make.label_sets",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--oracle", type=Path, default=TRAINED, help="its weights (default: the repository's)"
+    )
+    parser.add_argument("--work", type=Path, default=Path("runs/sets"), help="where pictures are kept")
+    parser.add_argument("--only-draw", action="store_true", help="no labels yet")
+    given = parser.parse_args(arguments)
+    pipe = load_pipeline(device="cpu")
+    pipe.set_progress_bar_config(disable=True)
+    oracle, trust = None, {}
+    if not given.only_draw:
+        oracle = load_oracle(given.oracle, device="cpu")
+        trust = {
+            "rendered": oracle_miou(oracle),
+            "with borders": oracle_miou(oracle, borders=True),
+            "reconstructed": oracle_miou(oracle, pipe.vae),
+        }
+        print(f"the oracle's mIoU: {trust}", flush=True)
+    for kind in PLANS:
+        make(pipe, oracle, kind, given.work, trust)
+
+
+if __name__ == "__main__":
+    main()

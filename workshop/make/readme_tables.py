@@ -1,0 +1,142 @@
+"""Write README's tables of results anew from the CSV files of the evaluations:
+`python -m workshop.make.readme_tables`.
+
+They stand between `<!-- table NAME -->` and `<!-- end -->`.
+"""
+
+from pathlib import Path
+from statistics import mean, stdev
+
+from ovamnb.evaluation.report import read_table
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "ovamnb/assets/results"
+SETS = ("emoji-sim", "emoji-cap", "emoji-real")
+
+
+def score(value: float) -> str:
+    """.123"""
+    return f"{value:.3f}".removeprefix("0")
+
+
+def methods() -> str:
+    """mIoU with its interval: a row for each method, a column for each set and way of asking."""
+    found = {
+        (name, row["method"], row["asked by"]): row
+        for name in SETS
+        for row in read_table(RESULTS / name / "scores.csv")
+    }
+    columns = [(name, asked) for name in SETS for asked in ("words", "tokens")]
+    best = {
+        column: max(r["mIoU"] for (n, _, a), r in found.items() if (n, a) == column) for column in columns
+    }
+
+    def cell(method: str, name: str, asked: str) -> str:
+        row = found[name, method, asked]
+        text = score(row["mIoU"])
+        text = f"**{text}**" if row["mIoU"] == best[name, asked] else text
+        return f"{text} ({score(row['low'])}–{score(row['high'])})"
+
+    lines = [
+        "| method | " + " | ".join(f"{name}, {asked}" for name, asked in columns) + " |",
+        "|---|" + "---|" * len(columns),
+    ]
+    for method in dict.fromkeys(method for _, method, _ in found):
+        lines.append(f"| `{method}` | " + " | ".join(cell(method, *column) for column in columns) + " |")
+    return "\n".join(lines)
+
+
+def ablations() -> str:
+    """mIoU of each setting of some groups, by words and by tokens."""
+    rows = read_table(RESULTS / "emoji-sim/ablations.csv")
+    shown = {
+        "blocks": "grids",
+        "evenly spaced steps": "steps of 25, evenly spaced",
+        "one head": "one head",
+        "queries of": "queries",
+        "precision": "kept in",
+        "sharpening": "sharpening",
+    }
+    lines = ["| varied | setting: mIoU by words / by tokens |", "|---|---|"]
+    for group, name in shown.items():
+        found: dict[str, list[str]] = {}
+        for row in rows:
+            if row["group"] == group:
+                setting = f"{row['setting']:g}" if isinstance(row["setting"], float) else row["setting"]
+                found.setdefault(setting, []).append(score(row["mIoU"]))
+        lines.append(f"| {name} | " + ", ".join(f"{k}: {' / '.join(v)}" for k, v in found.items()) + " |")
+    return "\n".join(lines)
+
+
+def filters() -> str:
+    """What each filter of a synthetic set keeps, and how good that is."""
+    masks = {
+        "SegmentationClass": "`ovam+completion+crf-mean:token`",
+        "SegmentationClass-daam-token": "`daam:token`",
+    }
+    passed = {"none": "nothing", "all": "all three"}
+    lines = [
+        "| masks | filter passed | kept | of these show their class | mIoU of masks | mIoU of labels |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in read_table(RESULTS / "synthetic/filters.csv"):
+        if row["masks"] == "SegmentationClass" or row["filter"] in passed:
+            name = passed.get(row["filter"], row["filter"])
+            labels = f"{score(row['miou'])} ({score(row['low'])}–{score(row['high'])})"
+            shares = f"{row['kept']:.0%} | {row['shown']:.0%} | {score(row['mask miou'])} | {labels}"
+            lines.append(f"| {masks[row['masks']]} | {name} | {shares} |")
+    return "\n".join(lines)
+
+
+def downstream() -> str:
+    """mIoU on real scenes after learning from each mix: mean ± standard deviation over the seeds."""
+    found: dict[tuple[str, str, int], list[float]] = {}
+    for row in read_table(RESULTS / "synthetic/scores.csv"):
+        found.setdefault((row["source"], row["mix"], int(row["k"])), []).append(row["miou"])
+    sizes = sorted({k for _, _, k in found})
+    heads = (f"{k} real scenes" if k else "no real scene" for k in sizes)
+    lines = ["| source | mix | " + " | ".join(heads) + " |", "|---|---|" + "---|" * len(sizes)]
+    for source, mix in dict.fromkeys((source, mix) for source, mix, _ in found):
+        cells = [found.get((source, mix, k)) for k in sizes]
+        shown = [f"{score(mean(cell))} ± {score(stdev(cell))}" if cell else "" for cell in cells]
+        lines.append(f"| {source} | {mix} | " + " | ".join(shown) + " |")
+    return "\n".join(lines)
+
+
+def why() -> str:
+    """mIoU on real scenes after learning from each kind of picture and label alone."""
+    kinds = {
+        "ours": "generated | attention's",
+        "oracle": "generated | the oracle's",
+        "attention": "rendered | attention's",
+        "exact": "rendered | exact",
+    }
+    found: dict[str, list[float]] = {}
+    for row in read_table(RESULTS / "synthetic/why.csv"):
+        found.setdefault(row["source"], []).append(row["miou"])
+    lines = ["| pictures | labels | mIoU |", "|---|---|---|"]
+    for source, values in found.items():
+        lines.append(f"| {kinds[source]} | {score(mean(values))} ± {score(stdev(values))} |")
+    return "\n".join(lines)
+
+
+TABLES = {
+    "methods": methods,
+    "ablations": ablations,
+    "filters": filters,
+    "downstream": downstream,
+    "why": why,
+}
+
+
+def filled(text: str) -> str:
+    """README with every table as the CSV files have it."""
+    for name, table in TABLES.items():
+        head, rest = text.split(f"<!-- table {name} -->\n")
+        text = f"{head}<!-- table {name} -->\n{table()}\n<!-- end -->{rest.split('<!-- end -->', 1)[1]}"
+    return text
+
+
+if __name__ == "__main__":
+    readme = ROOT / "README.md"
+    readme.write_text(filled(readme.read_text()))

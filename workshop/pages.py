@@ -1,0 +1,174 @@
+"""Notebooks as pages that can be read anywhere: no kernel, no network."""
+
+import copy
+import html
+import os
+import platform
+import re
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from urllib.parse import quote
+
+import bleach
+import latex2mathml.converter
+import nbformat
+import torch
+from bleach.css_sanitizer import CSSSanitizer
+from nbconvert import HTMLExporter
+
+FORMULA = re.compile(
+    r"(?P<code>```.*?```|`[^`\n]+`)|\$\$(?P<display>.+?)\$\$|(?<!\\)\$(?!\s)(?P<inline>[^$]+?)(?<!\s)\$(?!\d)",
+    re.S,
+)
+PICTURE = re.compile(
+    r'(?<=src=")data:image/(?:png|jpeg|gif|webp|svg\+xml);base64,[A-Za-z0-9+/=\s]*(?=")', re.ASCII
+)
+MATH = """
+math menclose mfrac mi mmultiscripts mn mo mover mpadded mphantom mprescripts mroot mrow mspace msqrt mstyle
+msub msubsup msup mtable mtd mtext mtr munder munderover none semantics
+""".split()
+TAGS = """
+a abbr b blockquote br caption code col colgroup dd del details div dl dt em figcaption figure h1 h2 h3 h4
+h5 h6 hr i img ins kbd li main mark ol p pre q s samp small span strong sub summary sup table tbody td tfoot
+th thead tr u ul var
+""".split()
+IN_MATH = """
+accent columnalign columnspacing displaystyle fence form height lspace mathcolor mathsize mathvariant maxsize
+minsize notation rowspacing rspace scriptlevel separator stretchy width xmlns display linethickness
+""".split()
+ATTRIBUTES = {
+    "*": "class id title alt lang dir role tabindex style open width height colspan rowspan start".split(),
+    "a": ["href"],
+    **dict.fromkeys(MATH, IN_MATH),
+}
+WIDGET = "application/vnd.jupyter.widget-view+json"
+NO_KERNEL = {"text/html": "<em>Here stands a widget when a kernel runs.</em>"}
+
+
+@dataclass
+class Visit:
+    """One notebook of the tour, after its run."""
+
+    path: Path
+    notebook: nbformat.NotebookNode
+    seconds: float
+    mib: float
+    error: str = ""  # empty, or which cell failed and how
+
+    def about(self) -> tuple[str, str]:
+        """Title and first paragraph, as plain text."""
+        text = "\n\n".join(c.source for c in self.notebook.cells if c.cell_type == "markdown")
+        title = re.search(r"^# (.+)", text, re.M)
+        blocks = [b.strip() for b in re.split(r"\n\s*\n", re.sub(r"^#.*$", "", text, flags=re.M))]
+        lead = next((b for b in blocks if re.match(r"[\w*_`\"“(]", b)), "")
+        bare = re.sub(r"[*`]|\[([^]]*)\]\([^)]*\)", r"\1", lead)
+        return re.sub(r"[*`]", "", title[1] if title else self.path.stem), bare
+
+    def picture(self) -> str:
+        """The first image that the notebook shows, as base64 PNG; empty if it shows none."""
+        shown = (o.get("data", {}) for c in self.notebook.cells for o in c.get("outputs", []))
+        return next((data["image/png"].replace("\n", "") for data in shown if "image/png" in data), "")
+
+
+def page(visit: Visit, names: set[str]) -> str:
+    """The notebook as one HTML page that needs no network: pictures and formulas inside, no scripts, nor
+    anything else that runs, whoever wrote it; links to other notebooks are turned to their pages."""
+    notebook = copy.deepcopy(visit.notebook)
+    notebook.metadata.pop("title", None)
+    held = Held()
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = FORMULA.sub(lambda found: held_place(found, held), cell.source)
+        for output in cell.get("outputs", []):
+            if WIDGET in output.get("data", {}):
+                output.data = nbformat.NotebookNode(NO_KERNEL)
+    exporter = HTMLExporter(embed_images=True)
+    text, _ = exporter.from_notebook_node(notebook, {"metadata": {"path": str(visit.path.parent)}})
+    head, opening, body = re.split(r"(<body[^>]*>)", text, maxsplit=1)
+    title = f"<title>{html.escape(visit.about()[0])}</title>"
+    head = re.sub(r"<script.*?</script>", "", head, flags=re.S)
+    head = re.sub(r"<title>.*?</title>", lambda _: title, head, count=1, flags=re.S)
+    body = cleaned(held.back(body.rpartition("</body>")[0]))
+    body = re.sub(
+        r'href="(?:\./)?([\w.-]+)\.ipynb', lambda m: m[0][:-6] + ".html" if m[1] in names else m[0], body
+    )
+    return f"{head}{opening}{body}</body>\n</html>\n"
+
+
+class Held:
+    """What is taken out of a text for a while, behind a word that nobody can have written before."""
+
+    def __init__(self) -> None:
+        self.token, self.parts = f"held{secrets.token_hex(8)}x", []
+
+    def take(self, part: str) -> str:
+        """What stands for `part` from now on."""
+        self.parts.append(part)
+        return f"{self.token}{len(self.parts) - 1}x"
+
+    def back(self, text: str) -> str:
+        """The text with all its parts in their places."""
+        return re.sub(rf"{self.token}(\d+)x", lambda place: self.parts[int(place[1])], text)
+
+
+def held_place(found: re.Match, held: Held) -> str:
+    """What stands for a formula until the page is made, since nbconvert tears MathML apart, which browsers
+    draw by themselves. Code is left as it is."""
+    if found["code"]:
+        return found["code"]
+    display = "block" if found["display"] else "inline"
+    return held.take(latex2mathml.converter.convert(found[found.lastgroup].strip(), display=display))
+
+
+def cleaned(body: str) -> str:
+    """HTML of which only what is read stays: TAGS and their harmless attributes; pictures that lie inside.
+
+    By bleach, which nbconvert needs itself and which parses as browsers do, as no regular expression does.
+    nbconvert's own cleaning knows neither headings nor pictures.
+    """
+    held = Held()
+    body = re.sub(r"<(script|style)\b.*?</\1\s*>", "", body, flags=re.S | re.I)  # else their text would stay
+    body = re.sub(r'<img alt="([^"]*)" src="https?:[^>]*>', r"\1", body)  # a badge: its words, linked
+    body = PICTURE.sub(lambda found: held.take(found[0]), body)  # megabytes that need no parser
+
+    def allowed(tag: str, name: str, value: str) -> bool:
+        if name == "src":
+            return tag == "img" and value.startswith(held.token)
+        return (
+            name in ATTRIBUTES.get(tag, ()) or name in ATTRIBUTES["*"] or name.startswith(("data-", "aria-"))
+        )
+
+    styles = CSSSanitizer()
+    return held.back(bleach.clean(body, {*TAGS, *MATH}, allowed, css_sanitizer=styles, strip_comments=True))
+
+
+def index(visits: list[Visit]) -> str:
+    """The page in front: a card for each notebook."""
+    cards = []
+    for visit in visits:
+        title, lead = map(html.escape, visit.about())
+        png = html.escape(visit.picture())
+        picture = png and f'<img src="data:image/png;base64,{png}" alt="">'
+        failed = visit.error and f'<p class="error">{html.escape(visit.error)}</p>'
+        place = quote(f"{visit.path.stem}.html")
+        cards.append(
+            f'<a class="card" href="{place}">{picture}<div><h2>{title}</h2><p>{lead}</p>'
+            f"{failed}<small>{clock(visit.seconds)} · {visit.mib:,.0f} MiB at most</small></div></a>"
+        )
+    template = Template((Path(__file__).with_name("tour.html")).read_text())
+    total = clock(sum(v.seconds for v in visits))
+    return template.substitute(cards="\n".join(cards), machine=html.escape(machine()), total=total)
+
+
+def clock(seconds: float) -> str:
+    """`75.2` → `1 min 15 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def machine() -> str:
+    """What the figures were measured on."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {os.cpu_count()} cores"
+    return f"{device}, {platform.system()}, Python {platform.python_version()}, torch {torch.__version__}"
