@@ -113,7 +113,7 @@ def doors(folder, pipe):
             | {"queries": None, "blocks": None, "held_out": None, "patience": 2, "watch": None}
             | {"evaluations": 2, "learning_rate": 1.0},
         ),
-        "Recipe": (SegmentRecipe, vars(SegmentRecipe())),
+        "SegmentRecipe": (SegmentRecipe, vars(SegmentRecipe())),
         "TokenRecipe": (ov.TokenRecipe, vars(ov.TokenRecipe())),
         "load_pipeline": (ov.load_pipeline, {"name": "nothing like it", "device": "cpu", "dtype": None}),
         "show": (

@@ -6,7 +6,7 @@ import torch
 from conftest import generate, hooks_of, sd_pipeline, unet_model, xl_pipeline
 
 import ovamnb as ov
-from ovamnb import memory, recorder
+from ovamnb import pipelines, recorder
 from ovamnb.pipelines import quiet
 
 UP = "up_blocks.1.attentions.0.transformer_blocks.0.attn2"
@@ -374,9 +374,9 @@ def test_a_recording_that_will_not_fit_is_told_after_the_first_step(pipe, monkey
 def test_a_shared_server_counts_what_it_grants(monkeypatch):
     used = psutil.Process().memory_info().rss
     monkeypatch.setenv("MEM_LIMIT", str(used + 10**8))
-    assert 0 < memory.free_bytes(torch.device("cpu")) <= 1.1 * 10**8
+    assert 0 < pipelines.free_bytes(torch.device("cpu")) <= 1.1 * 10**8
     monkeypatch.setenv("MEM_LIMIT", "1")
-    assert memory.free_bytes(torch.device("cpu")) == 0
+    assert pipelines.free_bytes(torch.device("cpu")) == 0
 
 
 @pytest.mark.parametrize(

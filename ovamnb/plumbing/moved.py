@@ -9,7 +9,6 @@ MOVED = {
     "ovamnb.ablate": "ovamnb.evaluation.ablate",
     "ovamnb.tour": "workshop.tour",
     "ovamnb.bench": "workshop.bench",
-    "ovamnb.bench.tokens": "workshop.bench.token_cost",
     "ovamnb.emoji.train": "workshop.train.model",
     "ovamnb.emoji.train_clip": "workshop.train.clip_training",
     "ovamnb.emoji.tune": "workshop.make.segment_recipe",
