@@ -18,7 +18,7 @@ import lazy_loader
 
 from .plumbing.moved import Signpost
 
-# PyTorch takes seconds to import: `import ovamnb` waits until a name is used. Which there are: __init__.pyi.
+# PyTorch takes seconds to import, so a module is imported when a name of it is used. The names: __init__.pyi.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 if Signpost not in sys.meta_path:

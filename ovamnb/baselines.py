@@ -1,4 +1,4 @@
-"""Other methods' maps from the same recordings, to compare with: DAAM and Attn2Mask. They take tokens too."""
+"""Maps of two other methods, DAAM and Attn2Mask, from the same recordings. Both take a `Token`, too."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def daam(trace: Trace, prompt: str, word: str | Token, *, image: int = 0) -> Ten
     """The map of a word of the prompt, (h, w): mean attention over heads and layers, summed over steps.
 
         heat = daam(trace, "a cat on grass", "cat")
-        heat = daam(trace, "a cat on grass", cat_token)      # the token in the place of its word
+        heat = daam(trace, "a cat on grass", cat_token)      # a token in place of its word
 
-    As DAAM has it (Tang et al., ACL 2023, arXiv 2210.04885): the text is the padded prompt, all of whose
-    tokens share each pixel; queries are the conditional ones of the down and up blocks; layers are resized by
-    bicubic interpolation and cut at 0; a word of several sub-tokens has the mean of their maps. A mask is
-    where the map exceeds 0.4 of its maximum.
+    As in Tang et al. (ACL 2023, arXiv 2210.04885): the softmax runs over all tokens of the padded prompt;
+    queries are the conditional ones of the down and up blocks; layers are resized by bicubic interpolation,
+    and negative values set to 0; a word of several sub-tokens has the mean of their maps. The mask is where
+    the map exceeds 0.4 of its maximum.
 
-    A `Token` stands in the prompt where its word does, its vector moved to the prompt's own start token.
+    A `Token` takes the place of its word in the prompt, its vector moved to the prompt's own start token.
     Raises KeyError for a word that is not in the prompt, and ValueError as `Trace.maps` does.
     """
     if trace.text_encoder is None:
@@ -49,14 +49,14 @@ def daam(trace: Trace, prompt: str, word: str | Token, *, image: int = 0) -> Ten
 def attn2mask(
     trace: Trace, text: str | Token, word: str | None = None, *, image: int = 0, beta: float | None = None
 ) -> Tensor:
-    """Scores of background and class, (2, h, w): one step's map h scaled to 0…1, against 1 − h − β.
+    """Scores of background and class, 1 − m − β and m, (2, h, w): m is one step's map, scaled to 0…1.
 
         scores = attn2mask(trace, "a photograph of a cat", "cat")
         mask = ov.resize(scores, image).argmax(dim=0)
         mask = ov.dense_crf(ov.resize(scores, image).clamp(0, 1), image).argmax(dim=0)
 
-    Attn2Mask (arXiv 2309.01369) takes the step in the middle of the denoising; this is how OVAM's authors
-    re-implemented it for their comparison. `beta`: 0.2 for words and −0.2 for a `Token`, theirs too.
+    Attn2Mask (arXiv 2309.01369), as OVAM's authors re-implemented it for their comparison: the step in the
+    middle of the denoising, and `beta` 0.2 for words, −0.2 for a `Token`. `word`: None takes the last one.
     """
     beta = (-0.2 if isinstance(text, Token) else 0.2) if beta is None else beta
     maps = trace.maps(text, image=image, steps=trace.steps[len(trace.steps) // 2])

@@ -4,7 +4,7 @@
     keep = ClipFilter.load("bundled")       # the same as a filter for `ov.segment`
 
 A `CLIPModel` like any other: a vision transformer on patches of 16×16 pixels, and one layer of text
-transformer on the bundled model's own word vectors, so that it too knows words that no caption held.
+transformer on the bundled model's own word vectors, so that it also knows words that were in no caption.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .pipelines import BUNDLED
 CLIP = BUNDLED.parent / "clip"
 SIDE, PATCH = 128, 16
 TABLE = "text_model.embeddings.token_embedding.weight"
-"""Not stored again: it is the bundled text encoder's."""
+"""The weights that are not stored here: they are the bundled text encoder's."""
 
 
 def build_clip() -> tuple[CLIPModel, CLIPProcessor]:
@@ -72,5 +72,5 @@ def load_clip(folder: Path = CLIP) -> tuple[CLIPModel, CLIPProcessor]:
 
 
 def least_similarity(folder: Path = CLIP) -> float:
-    """The cosine from which on a concept counts as shown, as training found it on validation scenes."""
+    """The smallest cosine at which an image counts as showing a concept; chosen on validation scenes."""
     return json.loads((folder / "figures.json").read_text())["least"]

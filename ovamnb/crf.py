@@ -9,8 +9,8 @@ from torch import Tensor
 from .images import as_rgb
 from .plumbing import checks
 
-FINEST = 0.1  # of a pixel, or of 255 grey values: what is less tells no two apart
-CELLS = 8000  # lengths that a side may hold: the C++ code counts them in 16 bits, and ends Python beyond
+FINEST = 0.1  # pixels, or grey values of 255: with less, no two pixels would count as near or alike
+CELLS = 8000  # longest side, in lengths: the C++ code counts them in 16 bits, and crashes beyond
 REACH = 80 / 512  # of the longer side
 
 
@@ -31,10 +31,11 @@ def dense_crf(
         heat = heat / heat.max()
         cat = ov.dense_crf(torch.stack([1 - heat, heat]), image)[1] > 0.5
 
-    A fully connected conditional random field (Krähenbühl and Koltun, NeurIPS 2011, arXiv 1210.5644): pixels
-    that are near (within `reach` pixels) and alike (within `contrast` of 255) pay `appearance` for different
-    labels, very near ones (`nearness`) pay `smoothness`. The defaults are OVAM's; its `reach`, 80 pixels on
-    images of 512, is taken as a share of the longer side. `image` has size (h, w).
+    A fully connected conditional random field (Krähenbühl and Koltun, NeurIPS 2011, arXiv 1210.5644): for
+    different labels, two pixels pay `appearance`, weighted by Gaussians of their distance (`reach`, in
+    pixels) and their colours (`contrast`, of 255), and `smoothness`, by one of their distance (`nearness`).
+    The defaults are OVAM's; its `reach`, 80 pixels on images of 512, is taken as a share of the longer side.
+    `image` has size (h, w).
 
     Needs the extra `pip install "ovamnb[crf]"`: pydensecrf2, which wraps the authors' own code. It has no
     wheels, so a C++ compiler has to be there; tried on Python 3.11 and Linux only, and its build pins a
@@ -42,7 +43,7 @@ def dense_crf(
     3.11, and kornia has no CRF.)
 
     Raises ImportError without that package, and ValueError for shapes that do not fit, for probabilities that
-    are negative or not finite, and for weights and lengths out of range, which the C++ code does not survive.
+    are negative or not finite, and for weights and lengths out of range, on which the C++ code crashes.
     """
     model = load_crf()
     pixels = np.array(as_rgb(image))  # (h, w, 3), a copy that may be written to
@@ -74,14 +75,14 @@ def dense_crf(
 
 
 def after_crf(scores: Tensor, image) -> Tensor:
-    """Scores (class, h, w) in 0 to 1 → the same after a dense CRF that begins at them, the background having
-    what the highest leaves."""
+    """`scores` (class, h, w), 0 to 1 → probabilities (class, h, w) after a dense CRF that starts from them;
+    the background's score is 1 minus the highest."""
     with_background = torch.cat([1 - scores.amax(dim=0, keepdim=True), scores])
     return dense_crf(with_background / with_background.sum(dim=0), image)[1:]
 
 
 def load_crf() -> type:
-    """The class that does the work; ImportError, with the remedy, where it is not installed."""
+    """pydensecrf's class; ImportError, with the remedy, where it is not installed."""
     try:
         from pydensecrf.densecrf import DenseCRF2D
     except ImportError:

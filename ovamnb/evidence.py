@@ -1,9 +1,9 @@
-"""What an image shows: how much a text helps the UNet to see through the noise; and what DiffSegmenter asks
-before it segments, which classes there are and how a text goes on.
+"""What an image shows: how much a text helps the UNet to denoise it; and the filters and captioners that
+DiffSegmenter uses before it segments.
 
-A filter is any function (image, classes) → the classes to keep; a captioner any function (image, start of the
-text) → how the text goes on. Of each there are two: CLIP and BLIP for photographs, and one made of the
-diffusion model itself, which needs no other network.
+A filter is any function (image, classes) → the classes to keep; a captioner any function (image, start of a
+text) → its continuation. There are two of each: CLIP and BLIP for photographs, and one made of the diffusion
+model itself, which needs no other network.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ def evidence(
 
         gains = evidence(pipe, image, ["a cat", "a car"])    # > 0: the words help to denoise this image
 
-    Every text meets the same noise, `samples` draws at each of `timesteps`, so that differences are the
-    text's. What a model predicts better when it reads "cat" has a cat in it. (Diffusion Classifier, Li et
-    al., ICCV 2023, arXiv 2303.16203, compares such errors between classes; here each is held against the
-    error without any text.)
+    All texts are judged on the same noise, `samples` draws at each of `timesteps`, so that only the texts
+    differ. An image that the model denoises better when it reads "cat" shows a cat. (Diffusion Classifier, Li
+    et al., ICCV 2023, arXiv 2303.16203, compares such errors between classes; here each is compared with the
+    error without any text.) `batch`: how many texts pass the UNet at once.
 
-    Raises ValueError without texts and for words that the model does not know, which all would be one and the
-    same to it; TypeError for arguments of a wrong kind.
+    Raises ValueError without texts and for words that the model does not know, since it would read all of
+    them as the same word; TypeError for arguments of a wrong kind.
     """
     texts = checks.entries("texts", texts, "texts")
     if not texts:
@@ -60,33 +60,33 @@ def evidence(
         states, extra = encode_prompts(pipe, ["", *texts][start : start + batch], latents)
         for noisy, noise, t in draws:
             many = noisy.expand(len(states), -1, -1, -1)
-            answer = pipe.unet(many, t, encoder_hidden_states=states, **extra).sample
-            wrong = answer - target(pipe, latents, noise, t)
-            errors[start : start + batch] += wrong.float().square().mean(dim=(1, 2, 3)).cpu()
+            prediction = pipe.unet(many, t, encoder_hidden_states=states, **extra).sample
+            error = prediction - target(pipe, latents, noise, t)
+            errors[start : start + batch] += error.float().square().mean(dim=(1, 2, 3)).cpu()
     return 1 - errors[1:] / errors[0]
 
 
 def target(pipe, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-    """What the UNet was trained to answer: the noise, the clean latents, or v = √ᾱ ε − √(1 − ᾱ) x."""
+    """What the UNet was trained to predict: the noise, the clean latents, or v = √ᾱ ε − √(1 − ᾱ) x."""
     kind = pipe.scheduler.config.prediction_type
     if kind == "epsilon":
         return noise
     if kind == "sample":
         return latents
-    kept = pipe.scheduler.alphas_cumprod[int(t)].to(latents)
-    return kept.sqrt() * noise - (1 - kept).sqrt() * latents
+    alpha = pipe.scheduler.alphas_cumprod[int(t)].to(latents)
+    return alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
 
 
 class ClipFilter:
-    """Keeps what CLIP (Radford et al., ICML 2021) finds near the image, or near its caption.
+    """Keeps the classes that CLIP (Radford et al., ICML 2021) finds near the image, or near its caption.
 
         keep = ClipFilter.load(captioner=BlipCaptioner.load())
         ov.segment(pipe, photograph, voc_classes, keep=keep)
 
     A class stays if its image–text similarity is at least `near_best` (0.97) of the best class's, or, with a
     captioner, its text–text similarity with the caption at least `near_caption` (0.8): the rule that the
-    authors of DiffSegmenter describe and have not published. Or if the similarity itself is at least `least`:
-    for a CLIP whose cosines can be compared between images, as the bundled one's (`load("bundled")`).
+    authors of DiffSegmenter describe without code. It also stays if its similarity is at least `least`: for
+    a CLIP whose cosines can be compared between images, such as the bundled one (`load("bundled")`).
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class ClipFilter:
         return [name for name, stays in zip(classes, kept.tolist(), strict=True) if stays]
 
     def knows(self, text: str) -> bool:
-        """Whether no word of a text is the unknown token. (To CLIP's own tokenizer none is: it spells.)"""
+        """Whether the tokenizer knows every word. (CLIP's own does: it spells those it does not know.)"""
         tokenizer = self.processor.tokenizer
         spells = tokenizer.unk_token_id in (None, tokenizer.eos_token_id)
         return spells or tokenizer.unk_token_id not in tokenizer(text)["input_ids"]
@@ -154,9 +154,9 @@ class DiffusionFilter:
         keep = DiffusionFilter(pipe, threshold=0.01)
         ov.segment(pipe, image, classes, keep=keep)
 
-    `threshold`: the evidence a class must reach; `most`: at most this many, the best. At least one class is
-    always kept. `template`: the text for a class with its article, "{}" for no more than that. `options`:
-    those of `evidence`.
+    `threshold`: the evidence that a class must reach; `most`: keep at most so many, the best. At least one
+    class is always kept. `template`: the text for a class, whose name with its article takes the place of
+    {}. `options`: those of `evidence`.
     """
 
     def __init__(
@@ -209,19 +209,19 @@ class BlipCaptioner:
         inputs = inputs.to(self.model.device)
         inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
         words = self.model.generate(**inputs, max_new_tokens=self.longest)
-        said = self.processor.decode(inputs["input_ids"][0], skip_special_tokens=True) if start else ""
-        return self.processor.decode(words[0], skip_special_tokens=True).removeprefix(said).strip()
+        given = self.processor.decode(inputs["input_ids"][0], skip_special_tokens=True) if start else ""
+        return self.processor.decode(words[0], skip_special_tokens=True).removeprefix(given).strip()
 
 
 class DiffusionCaptioner:
-    """A caption out of given parts, chosen by what helps the diffusion model to denoise the image.
+    """A caption made of given parts: those that best help the diffusion model to denoise the image.
 
         describe = DiffusionCaptioner(pipe, classes, places=["on grass", "in the sky"])
         describe(image)                                # "a cat and a car on grass"
 
-    `things`: class names, of which the best `most` are named if their evidence reaches `threshold`;
-    `places`: phrases for the ground, of which the best one is taken. What `start` names already is not named
-    again.
+    `things`: class names, of which the best `most` are named if their evidence exceeds `threshold`;
+    `places`: phrases for the ground, of which the best one is taken. What `start` already names is left out.
+    `options`: those of `evidence`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Images of any origin: made ready, noised, and shown to the UNet, which then can be asked about them."""
+"""Images of any origin: prepared, noised and recorded, so that words can be found in them, too."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def record_image(
     size: Grid | None = None,
     **recording,
 ) -> Trace:
-    """Record what the UNet sees in an image that it did not make; ask the trace for any words.
+    """Record the UNet's attention to an image that it did not make; the trace gives maps of any words.
 
         trace = ov.record_image(pipe, photograph, "a cat on a sofa", self_attention=(64,))
         trace.maps("a kitten")["kitten"]
@@ -47,7 +47,7 @@ def record_image(
     the model was trained on. `recording`: the options of `ov.record`.
 
     Raises ValueError for an image, a size or a timestep that cannot be used, and for a prompt with words that
-    the text encoder does not know; warns, naming them, of words at its end that the encoder does not take.
+    the text encoder does not know; warns, naming them, of words beyond the length that the encoder takes.
     """
     require_parts(pipe)
     _check_noise(pipe, timesteps, samples, seed)
@@ -60,8 +60,8 @@ def record_image(
 
 @torch.no_grad()
 def observe(pipe, noisy_latents: Iterable, states: Tensor, extra: dict, **recording) -> Trace:
-    """The trace of one UNet pass for each (noisy, ε, t) of `noisy_latents`, beside `states` (prompt, token,
-    dim); each prompt is an image of the trace."""
+    """The trace of one UNet pass for each (noisy, ε, t) of `noisy_latents`, conditioned on `states` (prompt,
+    token, dim); each prompt becomes an image of the trace."""
     unet = unet_of(pipe)
     with record(pipe, guidance=False, **recording) as trace:
         for noisy, _, t in noisy_latents:
@@ -74,8 +74,8 @@ def noised(
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """√ᾱ_t · x + √(1 − ᾱ_t) · ε for each timestep and draw of ε: (noisy, ε, t), the first two like `latents`.
 
-    Made by hand: a scheduler's own `add_noise` is on a scale of its own for some (Euler), while every UNet
-    here was trained on this one. The same seed gives the same noise on every device.
+    Computed here, since `add_noise` has another scale in some schedulers (Euler), while every UNet here was
+    trained on this one. The same seed gives the same noise on every device.
     """
     alphas = pipe.scheduler.alphas_cumprod
     chosen, samples, seed = _check_noise(pipe, timesteps, samples, seed)
@@ -83,12 +83,13 @@ def noised(
     for _ in range(samples):
         noise = torch.randn(latents.shape, generator=generator).to(latents)
         for t in chosen:
-            kept = alphas[t].to(latents)
-            yield kept.sqrt() * latents + (1 - kept).sqrt() * noise, noise, torch.tensor(t).to(latents.device)
+            alpha = alphas[t].to(latents)
+            noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
+            yield noisy, noise, torch.tensor(t).to(latents.device)
 
 
 def _check_noise(pipe, timesteps, samples, seed) -> tuple[list[int], int, int]:
-    """The timesteps as a list, samples and seed; TypeError or ValueError where there is no such noise."""
+    """The timesteps as a list, samples and seed; TypeError or ValueError for any that cannot be used."""
     count = len(pipe.scheduler.alphas_cumprod)
     chosen = list(timesteps) if checks.is_list(timesteps) else [timesteps]
     if not chosen:
@@ -99,8 +100,8 @@ def _check_noise(pipe, timesteps, samples, seed) -> tuple[list[int], int, int]:
 
 
 def check_prompts(pipe, prompt) -> None:
-    """ValueError for a prompt with unknown words; a warning for one of too many, which the pipeline cuts
-    off."""
+    """ValueError for a prompt with unknown words; a warning for words beyond the encoder's length, which the
+    pipeline drops."""
     encoder = TextEncoder.of(pipe)
     prompts = [prompt] if isinstance(prompt, str) else checks.entries("prompt", prompt, "texts")
     if not prompts:
@@ -172,7 +173,7 @@ def as_rgb(image) -> Image.Image:
 
 @torch.no_grad()
 def encode_image(pipe, image: Image.Image) -> Tensor:
-    """The image's latents (1, channel, h, w), scaled as the UNet expects them; the mean, so no chance."""
+    """The image's latents (1, channel, h, w), scaled as the UNet expects them; the mean, so not random."""
     vae, config = pipe.vae, pipe.vae.config
     pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
     kept = vae.dtype
@@ -190,8 +191,8 @@ def encode_image(pipe, image: Image.Image) -> Tensor:
 
 @torch.no_grad()
 def encode_prompts(pipe, prompt: str | Sequence[str], latents: Tensor) -> tuple[Tensor, dict]:
-    """States (prompt, token, dim), padded as the pipeline pads them, and what else the UNet wants to be told:
-    for SDXL the pooled states, and the size of the image behind `latents` (1, channel, h, w)."""
+    """States (prompt, token, dim), padded as the pipeline pads them, and the UNet's further arguments: for
+    SDXL the pooled states, and the size of the image behind `latents` (1, channel, h, w)."""
     prompts = [prompt] if isinstance(prompt, str) else list(prompt)
     encoded = pipe.encode_prompt(
         prompts, device=pipe._execution_device, num_images_per_prompt=1, do_classifier_free_guidance=False

@@ -1,4 +1,4 @@
-"""Who is who in the UNet's batch: under guidance each image has more than one row."""
+"""What the UNet's batch holds: under guidance, more than one entry for each image."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .unet import unwrapped
 
 
 def running_call(unet: nn.Module) -> tuple[object, FrameType] | tuple[None, None]:
-    """The pipeline whose `__call__` is running this UNet just now, and that call's frame, another for every
-    call; twice None in a loop written by hand.
+    """The pipeline whose `__call__` is running this UNet, and the frame of that call; (None, None) in a
+    denoising loop written by hand.
 
-    A pipeline keeps its guidance scale after its call, so asking the object alone would mistake a later
-    loop by hand for guided generation. The call stack tells, and finds img2img on a borrowed UNet too.
+    A pipeline keeps its guidance scale after a call, so that the object alone would let a later loop by hand
+    pass for guided generation. The call stack does not, and also finds img2img on another pipeline's UNet.
     """
     frame = sys._getframe()
     while frame is not None:
@@ -31,7 +31,7 @@ def running_call(unet: nn.Module) -> tuple[object, FrameType] | tuple[None, None
 
 
 def batch_layout(pipeline, sample: Tensor, guidance: bool | None) -> tuple[str, ...]:
-    """The parts of a batch, in order, each with one row per image: `sample` (batch, channel, h, w).
+    """The parts of a batch, in order, each with one entry per image: `sample` (batch, channel, h, w).
 
     Raises ValueError where that cannot be known.
     """
@@ -47,7 +47,7 @@ def batch_layout(pipeline, sample: Tensor, guidance: bool | None) -> tuple[str, 
             f"The UNet is called by hand with {len(sample)} rows: say ov.record(pipe, guidance=True) if they "
             "are [unconditional…, conditional…], guidance=False if each row is an image."
         )
-    # Guidance shows every part the same latents (or the same NaN); other pipelines have layouts of their own.
+    # Guidance gives every part the same latents (or the same NaN); other pipelines have layouts of their own.
     parts = sample.nan_to_num().chunk(len(layout)) if guidance is None else [sample]
     if len(sample) % len(layout) or not all(torch.equal(part, parts[0]) for part in parts):
         raise ValueError(

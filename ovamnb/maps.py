@@ -16,19 +16,19 @@ from .plumbing import checks
 from .text import Text
 
 FEW = 16
-"""From so many tokens on a softmax along them is faster than one across them."""
+"""With fewer tokens than this, the softmax is faster where pixels, not tokens, come last in memory."""
 PER_CORE, PER_GPU = 2**19, 2**23
-"""Numbers in a piece of work: about what a core's cache holds, and what keeps a GPU busy."""
+"""How many numbers to work on at a time: about what a core's cache holds, and what keeps a GPU busy."""
 
 
 def attention(query: Tensor, key: Tensor, *, heads: int, scale: float, softmax: bool = True) -> Tensor:
     """softmax over tokens of `scale · Q Kᵀ`, head by head, in float32.
 
-    `query` (..., h·w, head·dim), `key` (..., token, head·dim) → (..., head, h·w, token). For each head and
-    each pixel the tokens share 1. `softmax=False` gives the scores themselves.
+    `query` (..., h·w, head·head_dim), `key` (..., token, head·head_dim) → (..., head, h·w, token), which sums
+    to 1 over tokens. `softmax=False` gives the scores themselves.
     """
-    query = query.float().unflatten(-1, (heads, -1)).transpose(-3, -2)  # (..., head, h·w, dim)
-    key = (scale * key.float()).unflatten(-1, (heads, -1)).transpose(-3, -2)  # (..., head, token, dim)
+    query = query.float().unflatten(-1, (heads, -1)).transpose(-3, -2)  # (..., head, h·w, head_dim)
+    key = (scale * key.float()).unflatten(-1, (heads, -1)).transpose(-3, -2)  # (..., head, token, head_dim)
     if key.shape[-2] < FEW:  # pixels come last in memory, and the softmax runs over many of them at once
         scores = key @ query.mT
         return (scores.softmax(dim=-2) if softmax else scores).mT
@@ -37,7 +37,7 @@ def attention(query: Tensor, key: Tensor, *, heads: int, scale: float, softmax: 
 
 
 def keys(states: Tensor, weight: Tensor) -> Tensor:
-    """K = W_K X: `states` (token, dim), `weight` (dim + 1, head·dim) → (token, head·dim).
+    """K = W_K X: `states` (token, dim), `weight` (dim + 1, head·head_dim) → (token, head·head_dim).
 
     The last row of `weight` is the bias, which is zero in Stable Diffusion.
     """
@@ -54,31 +54,31 @@ def block_map(
     softmax: bool = True,
     elements: int | None = None,
 ) -> Tensor:
-    """Σ over steps and heads of one block's attention: `queries` (step, h·w, head·dim) → (token, h, w).
+    """Σ over steps and heads of one block's attention: `queries` (step, h·w, head·head_dim) → (token, h, w).
 
-    Works through pieces of about `elements` numbers, many small steps or a part of a large one, so that
-    nothing of the size of the queries is made beside them, not even their float32 copy.
+    Works on about `elements` numbers at a time, many small steps or a part of a large one, so that no second
+    tensor of the queries' size is made, not even their float32 copy.
     """
     queries = queries if isinstance(queries, Tensor) else torch.stack(list(queries))
     on_cpu = queries.device.type == "cpu"
     elements = elements or (PER_CORE * torch.get_num_threads() if on_cpu else PER_GPU)
     pixels = max(1, elements // max(key.shape[-1], heads * len(key)))  # of a piece
     strips = []
-    for strip in queries.split(pixels, dim=1):  # (step, pixel, head·dim)
+    for strip in queries.split(pixels, dim=1):  # (step, pixel, head·head_dim)
         pieces = strip.split(max(1, pixels // strip.shape[1]))
         strips.append(sum(_piece_map(piece, key, heads, scale, softmax) for piece in pieces))
     return torch.cat(strips).T.unflatten(-1, grid)  # (h·w, token) → (token, h, w)
 
 
 def _piece_map(queries: Tensor, key: Tensor, heads: int, scale: float, softmax: bool) -> Tensor:
-    """Σ over steps and heads, the steps in a row as if they were pixels: (step, pixel, head·dim) →
+    """Σ over steps and heads, with the steps taken for further pixels: (step, pixel, head·head_dim) →
     (pixel, token)."""
     per_head = attention(queries.flatten(0, 1), key, heads=heads, scale=scale, softmax=softmax)
     return _sum_first(_sum_first(per_head).unflatten(0, queries.shape[:2]))
 
 
 def _sum_first(tensor: Tensor) -> Tensor:
-    """Σ over the first of three dimensions, in the order of the memory, which is a matter of speed only."""
+    """Σ over the first of three dimensions, in memory order, for speed alone."""
     return tensor.sum(dim=0) if tensor.stride(-1) == 1 else tensor.mT.sum(dim=0).mT
 
 
@@ -99,14 +99,14 @@ def add_self_attention(
 ) -> None:
     """Add softmax(`scale · Q Kᵀ`), averaged over heads, to `total` (batch, h·w, h·w) in place.
 
-    `query`, `key` (batch, h·w, head·dim). Works through rows of at most `elements` numbers over all
+    `query`, `key` (batch, h·w, head·head_dim). Works on at most `elements` numbers at a time over all
     heads, so that the (head, h·w, h·w) stack, half a gigabyte at 64×64, never exists.
     """
     rows = max(1, elements // (heads * key.shape[-2]))
-    for row_sum, row_query, row_key in zip(total, query, key, strict=True):
+    for one_sum, one_query, one_key in zip(total, query, key, strict=True):
         for start in range(0, query.shape[-2], rows):
-            chunk = row_query[start : start + rows]
-            row_sum[start : start + rows] += attention(chunk, row_key, heads=heads, scale=scale).mean(dim=0)
+            chunk = one_query[start : start + rows]
+            one_sum[start : start + rows] += attention(chunk, one_key, heads=heads, scale=scale).mean(dim=0)
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,11 @@ class AttentionMaps:
 
         maps = trace.maps("a kitten on grass")
         maps["kitten"]        # (h, w): the mean over the sub-tokens of a word or phrase, wherever it occurs
-        maps[0]               # (h, w): one token, here the start token, which takes what no word claims
+        maps[0]               # (h, w): one token, here the start token, which gets what no word attracts
         maps.values           # (token, h, w), with the names in maps.tokens
 
-    Values are sums of attention over heads, steps and blocks: not negative with softmax, and larger the
-    more was summed. `share` is free of that: the part, 0 to 1, of the attention that a token receives.
+    Values are attention summed over heads, steps and blocks: with softmax never negative, and larger the
+    more was summed. `share` divides by that number: the part, 0 to 1, of the attention that a token gets.
     """
 
     values: Tensor
@@ -133,7 +133,7 @@ class AttentionMaps:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The words (for a list: its entries) that can be asked for."""
+        """The words (for a list: its entries), each of which has a map, `maps[word]`."""
         return self.text.words
 
     @property

@@ -1,4 +1,4 @@
-"""Masks: where an object is, as an annotation says. Read, checked, drawn from corners."""
+"""Annotation masks, which say where an object is: read, checked, made from the corners of a polygon."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def as_mask(mask) -> Tensor:
 
 
 def fitted(mask: Tensor, image_size: Grid | None, grid: Grid) -> Tensor:
-    """The mask (h, w) at the image's size; resized with a note where it has another.
+    """The mask (h, w) at the image's size; resized, with a warning, where it has another.
 
-    `image_size`: None where it is unknown, and any size of the grid's proportions will do. Raises ValueError
-    for other proportions than the image's.
+    `image_size`: None where it is unknown; the mask then keeps its size, and needs the grid's proportions.
+    Raises ValueError for other proportions than the image's.
     """
     h, w = mask.shape
     ideal_h, ideal_w = image_size or grid

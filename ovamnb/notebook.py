@@ -26,7 +26,7 @@ class Settings:
         return f"ovamnb ready · model: {self.model} · device: {self.device}"
 
     def _ipython_display_(self) -> None:
-        """Nothing: as the last line of a cell it would repeat what `setup_notebook` printed."""
+        """Shows nothing: as the last line of a cell it would repeat what `setup_notebook` printed."""
 
 
 def setup_notebook() -> Settings:

@@ -1,14 +1,14 @@
 """One annotated image, and how far a class vector's map is from its mask: the mathematics of token
 optimisation.
 
-Among all tokens of a text, the softmax gives a class what a sigmoid gives to one difference,
+The softmax over all tokens of a text gives the class the sigmoid of one difference,
 
     softmax(s_1, …, s_n, s_class)_class = σ(s_class − log Σ_j exp s_j),        s_j = scale · q·k_j,
 
-and the background, Σ_j, does not depend on the class vector: it is computed once. Against a start token alone
-this is σ(scale · q·(k_class − k_start)), so that only the difference of both vectors counts. The sum over
-blocks is linear in their maps, and so is resizing them: a loss may live on the maps' own grid, against a mask
-whose pixels are averaged over each cell. (Token optimisation: OVAM, CVPR 2024, arXiv 2403.14291.)
+and the background's term, Σ_j, does not depend on the class vector: it is computed once. With a start token
+alone this is σ(scale · q·(k_class − k_start)), so that only the difference of both vectors counts. Summing
+and resizing maps are linear, so a loss can be taken on the maps' own grid, against a mask averaged over each
+cell. (Token optimisation: OVAM, CVPR 2024, arXiv 2403.14291.)
 """
 
 from __future__ import annotations
@@ -44,29 +44,29 @@ class Goal:
         queries: str | None = None,
         blocks: Blocks | None = None,
     ) -> None:
-        names, half, row = trace.select(blocks=blocks, queries=queries, image=image)
+        names, half, image = trace.select(blocks=blocks, queries=queries, image=image)
         steps = evenly(len(trace.steps), recipe.steps)
         self.recipe, self.maximum = recipe, 0
         self.by_grid: dict[Grid, list[tuple[Tensor, Tensor, Tensor]]] = {}
         for name in names:
             block, weight = trace.blocks[name], trace.key_weights[name]
-            query = trace.queries[half][name][steps, row].float()  # (step, h·w, head·dim)
+            query = trace.queries[half][name][steps, image].float()  # (step, h·w, head·head_dim)
             if not query.isfinite().all():
                 raise FloatingPointError(
                     f"The queries of {name} are not finite: either the image itself failed (is it black?), "
                     "or they exceed half precision, so record with dtype=torch.float32."
                 )
-            # Head before h·w, and the scale taken in: one batched product is all that an evaluation needs.
+            # Head before h·w, and the scale included: an evaluation is then one batched product.
             query = block.scale * query.unflatten(-1, (block.heads, -1)).transpose(1, 2).contiguous()
             weight = weight[:-1].float()  # no bias: keys of class and background share it
-            rivals = scores(query, background.to(weight) @ weight).logsumexp(dim=-1)  # (step, head, h·w)
-            self.by_grid.setdefault(block.grid, []).append((query, weight, rivals))
+            others = scores(query, background.to(weight) @ weight).logsumexp(dim=-1)  # (step, head, h·w)
+            self.by_grid.setdefault(block.grid, []).append((query, weight, others))
             self.maximum += len(steps) * block.heads
         self.device = query.device
         self.grid = max(self.by_grid, key=math.prod)
         mask = fitted(mask, trace.image_size, self.grid)
         self.size: Grid = self.grid if recipe.at == "map" else tuple(mask.shape)
-        # On the maps' own grid each cell's goal is the share of the mask in it.
+        # On the maps' own grid each cell's target is the share of the mask in it.
         self.target = F.adaptive_avg_pool2d(mask.float()[None], self.size)[0].to(self.device)
 
     def class_map(self, vector: Tensor) -> Tensor:
@@ -78,8 +78,8 @@ class Goal:
         total = torch.zeros(self.grid, device=self.device)
         for grid, parts in self.by_grid.items():
             flat = sum(
-                (scores(query, (vector @ weight)[None]).squeeze(-1) - rivals).sigmoid().sum(dim=(0, 1))
-                for query, weight, rivals in parts
+                (scores(query, (vector @ weight)[None]).squeeze(-1) - others).sigmoid().sum(dim=(0, 1))
+                for query, weight, others in parts
             )
             total = total + stretched(flat.unflatten(0, grid), self.grid)
         return stretched(total, self.size)
@@ -94,8 +94,9 @@ class Goal:
 
 
 def scores(query: Tensor, key: Tensor) -> Tensor:
-    """q·k by heads: `query` (step, head, h·w, dim), `key` (token, head·dim) → (step, head, h·w, token)."""
-    key = key.unflatten(-1, (query.shape[1], -1))  # (token, head, dim)
+    """q·k by heads: `query` (step, head, h·w, head_dim), `key` (token, head·head_dim) → (step, head, h·w,
+    token)."""
+    key = key.unflatten(-1, (query.shape[1], -1))  # (token, head, head_dim)
     return query @ key.permute(1, 2, 0)
 
 
@@ -119,7 +120,7 @@ def binary_cross_entropy(pair: Tensor, target: Tensor) -> Tensor:
 
 
 def two_channel_cross_entropy(pair: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy of softmax(`pair`) over background and class, as the published code has it.
+    """Cross-entropy of softmax(`pair`) over background and class, as in OVAM's published code.
 
     The logits, `pair` (2, h, w), lie in 0 to 1, so that it never falls below log(1 + 1/e) = 0.313, however
     good the maps.

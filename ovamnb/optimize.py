@@ -52,8 +52,8 @@ def optimize_token(
     `recipe`: "fast", "paper" or a `TokenRecipe`; `changes` are fields of it, such as proximity=0.3.
     `queries`, `blocks`: as for `Trace.maps`.
     `held_out`: a further (trace, mask) or (trace, mask, image): the token is then the one with the smallest
-        loss on it, and the work ends when that has not improved for `patience` evaluations. Without it, the
-        smallest loss on the masks counts.
+        loss on it, and the search ends when that has not improved for `patience` evaluations. Without it,
+        the smallest loss on the masks counts.
     `watch` is called at each evaluation with its number, the class vector (dim,) and the loss.
 
     Raises ValueError for masks that are empty, full, not binary or not of the image's proportions, for traces
@@ -143,7 +143,7 @@ class _Search:
             return loss.detach()
 
         try:
-            # A caller's torch.no_grad would leave nothing to follow downhill.
+            # Under a caller's torch.no_grad there would be no gradients.
             with torch.inference_mode(False), torch.enable_grad():
                 for _ in range(rounds):
                     optimizer.step(evaluate)
@@ -152,7 +152,7 @@ class _Search:
             pass
 
     def loss(self) -> Tensor:
-        if len(self.losses) >= self.recipe.evaluations:  # a line search may ask for a few more
+        if len(self.losses) >= self.recipe.evaluations:  # a line search may want a few more
             raise _Enough
         fit = sum(goal.loss(self.vector.to(goal.device)).to(self.begin) for goal in self.goals)
         moved = (self.vector - self.begin).square().sum() / self.range
@@ -170,7 +170,7 @@ class _Search:
         return loss
 
     def keep(self, value: float) -> None:
-        """Remember the best vector; end when the held-out image has been getting worse for long."""
+        """Remember the best vector; end after `patience` evaluations without a better held-out loss."""
         if self.check is not None:
             with torch.no_grad():
                 value = self.check.loss(self.vector.to(self.check.device)).item()
@@ -201,7 +201,7 @@ def _pairs(traces, masks, image) -> tuple[list[Trace], list[Tensor], list[int]]:
 
 
 def _held_out(given) -> tuple[Trace, Tensor, int] | tuple[None, None, int]:
-    """The trace, the mask and the number of the image that decide, where there are any."""
+    """The held-out trace, mask and number of the image; (None, None, 0) where nothing is held out."""
     if given is None:
         return None, None, 0
     parts = list(given) if isinstance(given, tuple | list) else []

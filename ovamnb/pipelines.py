@@ -67,12 +67,12 @@ def load_pipeline(
     float32 its figures are the same on every device; on MPS, half precision can turn attention, and so a
     whole image, into NaN.
 
-    What is already in the local cache is used without asking the hub. Weights are safetensors only,
+    What is already in the local cache is used without a request to the hub. Weights are safetensors only,
     no remote code is run, and no safety checker is loaded.
 
     Raises ValueError for a name that is none of the above, for a device this machine lacks, for a dtype that
-    is none and for a folder whose files are damaged, OSError for a folder where files are missing, and
-    FileNotFoundError, saying how to get them, for weights that are neither here nor to be fetched.
+    is not floating-point and for a folder whose files are damaged, OSError for a folder where files are
+    missing, and FileNotFoundError, saying how to get them, for weights that are neither here nor reachable.
     """
     device = find_device(device)
     dtype = None if dtype is None else find_dtype(dtype)
@@ -93,14 +93,14 @@ def load_pipeline(
                 f"The folder '{name}' holds no model_index.json, so it is no diffusers pipeline: give the "
                 "folder that `pipe.save_pretrained` wrote."
             )
-        with _told_what_is_wrong(folder):
+        with _in_one_sentence(folder):
             pipe = _from_folder(folder, dtype)
         return pipe.to(device)
     return _from_hub(KNOWN.get(str(name)) or _hub_model(str(name)), str(name), dtype).to(device)
 
 
 def find_device(device: str | torch.device | None = None) -> torch.device:
-    """The device asked for, or the best one here; ValueError when this machine does not have it."""
+    """`device`, or the best one of this machine for None; ValueError where the machine does not have it."""
     if device is None:
         here = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         return here or torch.device("cpu")
@@ -144,7 +144,7 @@ def model_name(pipe) -> str:
 
 
 def factor(pipe) -> int:
-    """How many pixels a latent stands for, each way."""
+    """How many times smaller than the image the latents are, each way: the VAE's factor."""
     return 2 ** (len(pipe.vae.config.block_out_channels) - 1)
 
 
@@ -166,7 +166,7 @@ def quiet() -> Iterator[None]:
 
 
 def silence() -> None:
-    """Switch off the warnings and loading bars of diffusers and transformers; errors are still told."""
+    """Switch off the warnings and loading bars of diffusers and transformers; errors are still shown."""
     for library in _loggers():
         library.set_verbosity_error()
         library.disable_progress_bar()
@@ -222,8 +222,8 @@ def _from_folder(folder: Path, dtype: torch.dtype, variant: str | None = None):
 
 
 @contextmanager
-def _told_what_is_wrong(folder: Path) -> Iterator[None]:
-    """One sentence for whatever the libraries find wrong in a folder: their errors are of many classes."""
+def _in_one_sentence(folder: Path) -> Iterator[None]:
+    """One error for whatever the libraries find wrong in a folder: theirs are of many classes."""
     try:
         yield
     except Exception as error:
@@ -257,7 +257,7 @@ def _from_hub(model: HubModel, name: str, dtype: torch.dtype):
 
 
 def _ask_the_hub(model: HubModel, name: str) -> None:
-    """One short question, so that a missing network or repository is told at once, not after retries."""
+    """One short request, so that a missing network or repository is reported at once, not after retries."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -286,7 +286,7 @@ def _ask_the_hub(model: HubModel, name: str) -> None:
 
 
 def free_bytes(device: torch.device) -> int:
-    """What can still be taken on `device`; on a shared server no more than it grants (MEM_LIMIT, as on
+    """Memory that is free on `device`, in bytes; on a shared server no more than it grants (MEM_LIMIT, as on
     Binder)."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]

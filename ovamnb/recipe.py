@@ -1,4 +1,4 @@
-"""What the papers leave to choose, in segmentation and in token optimisation: their values, and ours."""
+"""The settings of segmentation and of token optimisation: the papers' values, and ours."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ MOST_EVALUATIONS = 100_000
 
 @dataclass(frozen=True)
 class SegmentRecipe:
-    """All that DiffSegmenter leaves to choose; the defaults are the paper's.
+    """The settings of DiffSegmenter; the defaults are the paper's.
 
-    `weights`: of each resolution, by how many times it is smaller than the latents. `blocks`: which of
-    the cross-attentions count (see `Trace.maps`); None takes all, the mid block's too. `emphasis`: factor
-    of the class token's distance from the empty text. `together`: one pass for all classes in one text,
-    where they compete in the softmax, instead of a pass for each (a few texts where one cannot hold them
-    all). `background`: the score, 0 to 1, that a class has to exceed; the paper sweeps it on the truth,
-    so here it is a guess until it is tuned. `crf_background`, `crf_sharpness`: the same for
-    `segment(crf=True)`, which the paper has not, and how sharply scores become chances.
+    `template`: the text; a class with its article takes the place of {}. `timesteps`, `samples`: see
+    `ov.record_image`. `weights`: {how many times smaller than the latents a resolution is: its weight}.
+    `blocks`: which of the cross-attentions count (see `Trace.maps`); None takes all, the mid block's too.
+    `emphasis`: factor of the class token's distance from the empty text. `power`: see `ov.complete`.
+    `together`: one pass for all classes in one text, where they compete in the softmax, instead of a pass for
+    each (a few texts where one cannot hold them all). `background`: the score, 0 to 1, that a class has to
+    exceed; the paper tunes it on the ground truth, so here it is a guess until it is tuned. For
+    `segment(crf=True)`, which the paper does not have: `crf_background`, the same, and `crf_sharpness`, the
+    factor of all scores before a softmax makes probabilities of them.
     """
 
     template: str = "a photograph of {}"
@@ -63,7 +65,7 @@ class SegmentRecipe:
 
     @classmethod
     def of(cls, pipe) -> SegmentRecipe:
-        """What was tuned for this model, if it lies beside it (`segment.json`), else the paper's.
+        """The recipe that was tuned for this model, if one is in its folder (`segment.json`), or the paper's.
 
         Raises ValueError for a file that is damaged.
         """
@@ -76,11 +78,11 @@ class SegmentRecipe:
             raise ValueError(f"'{path}' is no recipe for segmentation: {error}") from None
 
     def save(self, folder: str | Path) -> None:
-        """Write it beside a model, for `of`."""
+        """Write the recipe into a model's folder, for `of`."""
         write_text(Path(folder, TUNED), json.dumps(asdict(self), indent=2) + "\n")
 
     def changed(self, changes: Mapping[str, object]) -> SegmentRecipe:
-        """The recipe with other values for some of its fields; TypeError, naming them, for what is none."""
+        """The recipe with other values for some of its fields; TypeError for a name that is no field."""
         return _changed(self, changes)
 
 
@@ -89,16 +91,16 @@ class TokenRecipe:
     """How a token is optimised. The defaults are the fast way, `TOKEN_RECIPES["paper"]` is OVAM's.
 
     `background`: what the class competes with in the softmax: the "start" token alone, as in the paper, or
-    the other words of the "text" it began in, "a photograph of a cat", which stay as they are. `loss`: "bce",
-    binary cross-entropy of the class map; or "two-channel", cross-entropy of the maps of class and background
-    taken as logits, which is what the published code minimises. `normalise`: "maximum" divides by the most a
-    map can reach (heads × steps, summed over blocks); "minmax" scales both maps together to 0…1.
-    `at`: meet the mask on the "map"'s grid or at the "image"'s size. `steps`: how many of the recorded steps
-    count, evenly spaced; None takes all. `optimizer`: "lbfgs" (quasi-Newton, with a line search), "adam" or
-    "sgd"; the `learning_rate` is multiplied by `gamma` every `step_size`. `evaluations` of the loss, at most.
-    `proximity`: weight of ‖x − x₀‖² / ‖x₀ − x_start‖², x the class vector and x₀ the word it began as: one
-    image says little, and what it does not say the word knows. `subtokens`: begin at the "mean" of a word's
-    sub-tokens or at its "last".
+    the other tokens of the "text" it began in, "a photograph of a cat", which stay as they are. `loss`:
+    "bce", binary cross-entropy of the class map; or "two-channel", cross-entropy of the maps of class and
+    background taken as logits, as in the published code. `normalise`: "maximum" divides by the most a map can
+    reach (heads × steps, summed over blocks); "minmax" scales both maps together to 0…1. `at`: compare with
+    the mask on the "map"'s grid or at the "image"'s size. `steps`: how many of the recorded steps count,
+    evenly spaced; None takes all. `optimizer`: "lbfgs" (quasi-Newton, with a line search), or "adam" or
+    "sgd", whose `learning_rate` is multiplied by `gamma` every `step_size` evaluations. `evaluations`: of the
+    loss, at most. `proximity`: weight of ‖x − x₀‖² / ‖x₀ − x_start‖², x the class vector and x₀ the word it
+    began as: where the few images decide nothing, the token stays near the word. `subtokens`: begin at the
+    "mean" of a word's sub-tokens or at its "last".
     """
 
     background: str = "text"
@@ -126,7 +128,7 @@ class TokenRecipe:
         checks.number("proximity", self.proximity, 0)
 
     def changed(self, changes: Mapping[str, object]) -> TokenRecipe:
-        """The recipe with other values for some of its fields; TypeError, naming them, for what is none."""
+        """The recipe with other values for some of its fields; TypeError for a name that is no field."""
         return _changed(self, changes)
 
 
@@ -153,7 +155,7 @@ def _check_template(template) -> None:
 
 
 def _checked_weights(weights) -> dict[int, float]:
-    """Whole number → weight; keys may be words for numbers, as JSON has them."""
+    """{whole number: weight}; JSON makes strings of the keys, which are taken, too."""
     checks.instance("weights", weights, Mapping, "a mapping of resolutions, such as {1: 0.5, 2: 0.5}")
     found = {}
     for times, weight in weights.items():

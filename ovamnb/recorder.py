@@ -1,4 +1,4 @@
-"""Hooks in, hooks out: what an image asks of the text is written down while it is made."""
+"""Forward hooks that record the attention of a UNet while it makes an image."""
 
 from __future__ import annotations
 
@@ -50,31 +50,31 @@ def record(
     dtype: torch.dtype | str = torch.float16,
     guidance: bool | None = None,
 ) -> Iterator[Trace]:
-    """Record one generation: its cross-attention queries, and self-attention where asked.
+    """Record one generation: its cross-attention queries and, on request, its self-attention.
 
         with ov.record(pipe, self_attention=(32,)) as trace:
             image = pipe("a cat and a car on grass").images[0]
         trace.maps("a kitten on grass")["kitten"]
 
-    `queries`: under guidance the UNet sees each image twice; keep "conditional", "unconditional" (the
-        official OVAM's choice) or "both".
-    `self_attention`: resolutions, each the longer side of a grid or (h, w), at which the maps of all layers
-        are averaged over heads and summed as they stream by: 4·(h·w)² bytes an image, however many steps.
+    `queries`: under guidance the UNet runs on each image twice, with the prompt and without; keep
+        "conditional", "unconditional" (the official OVAM's choice) or "both".
+    `self_attention`: resolutions, each the longer side of a grid or (h, w), at which to keep the mean of all
+        heads, layers and steps, summed up during the generation: 4·(h·w)² bytes an image.
     `steps`, `blocks`: keep only these (see `Trace.maps`). A step is one pass of the UNet, counted from 0. On
-        the bundled model two of 25, evenly spaced, score what all do (`python -m ovamnb.evaluation.ablate`).
+        the bundled model two of 25, evenly spaced, score as all do (`python -m ovamnb.evaluation.ablate`).
     `device`, `dtype`: where and how queries are kept. In float16 Stable Diffusion 1.5 takes 23 MB a step
         and image, SDXL 210 MB.
-    `guidance`: only for a denoising loop written by hand with several rows in its batch: True for
-        [unconditional…, conditional…], False for one image a row. A pipeline is asked instead.
+    `guidance`: only for a denoising loop written by hand whose batch has several entries: True for
+        [unconditional…, conditional…], False where each is an image. A pipeline says it itself.
 
-    The image is the same, bit for bit, as without recording, and nothing stays on the model. After an
+    The image is the same, bit for bit, as without recording, and the hooks are removed at the end. After an
     exception the trace is empty. A `torch.compile`d model runs uncompiled meanwhile: hooks added to
     compiled code would never run.
 
     Warns after the first step if the queries of all steps will not fit into the memory that is free. Raises
-    ValueError for a model or a request that cannot be recorded, TypeError for arguments of a wrong kind,
-    ValueError in the UNet's second pass for a second generation and for a pipeline that shows its UNet one
-    picture in several views, and RuntimeError where a cache or another patch makes attention skip.
+    ValueError for a model or options that cannot be recorded, TypeError for arguments of a wrong kind;
+    during the generation, ValueError for a second one and for a pipeline that denoises one picture in several
+    views, and RuntimeError where a cache or another patch skips attention.
     """
     checks.one_of("queries", queries, HALVES)
     if guidance is not None:
@@ -92,7 +92,7 @@ def record(
         with torch.compiler.set_stance("force_eager"), recorder.attached():
             yield trace
     finally:
-        recorder.call = None  # with it, all that the pipeline's call had in its hands
+        recorder.call = None  # a frame keeps all local variables of the pipeline's call alive
     recorder.hand_over(trace)
     trace.text_encoder = TextEncoder.of(pipe)
     trace.model = model_name(pipe)
@@ -107,12 +107,12 @@ def _resolutions(self_attention: int | Sequence[int | Grid]) -> tuple[int | Grid
 
 
 class _Recorder:
-    """The hooks, and what they have seen so far."""
+    """The hooks, and what they have recorded so far."""
 
     def __init__(self):
         self.blocks: dict[str, Block] = {}
-        self.queries = defaultdict(lambda: defaultdict(list))  # half → block → [(image, h·w, head·dim)]
-        self.key_weights: dict[str, Tensor] = {}  # block → (dim + 1, head·dim)
+        self.queries = defaultdict(lambda: defaultdict(list))  # half → block → [(image, h·w, head·head_dim)]
+        self.key_weights: dict[str, Tensor] = {}  # block → (dim + 1, head·head_dim)
         self.sums: dict[Grid, Tensor] = {}  # (image, h·w, h·w)
         self.layers = Counter()  # grid → how many maps its sum holds
         self.grids: dict[str, Grid] = {}  # attention → its grid in the latest pass
@@ -168,9 +168,9 @@ class _Recorder:
                 "picture can be recorded."
             )
         self.call = call
-        self.rows = {part: slice(i * images, (i + 1) * images) for i, part in enumerate(layout)}
+        self.parts = {part: slice(i * images, (i + 1) * images) for i, part in enumerate(layout)}
         for half in self.halves:
-            if half not in self.rows:
+            if half not in self.parts:
                 raise ValueError(f"There are no {half} queries: this image is made without guidance.")
         self.size, self.timestep, self.in_pass, self.fired = size, timestep, True, Counter()
         self.keeping = self.wanted_steps is None or self.passes in self.wanted_steps
@@ -182,7 +182,7 @@ class _Recorder:
         self.grids |= dict.fromkeys(names, tuple(hidden.shape[-2:]))
 
     def kept_grid(self, name: str, query: Tensor) -> Grid | None:
-        """The grid (h, w) of `query` (batch, h·w, head·dim); None in a pass that is not recorded."""
+        """The grid (h, w) of `query` (batch, h·w, head·head_dim); None in a pass that is not recorded."""
         if not (self.in_pass and self.keeping):
             return None
         self.fired[name] += 1
@@ -204,15 +204,15 @@ class _Recorder:
             self.key_weights[name] = key_weight(attn, query).to(self.place["device"])
         for half in self.halves:
             # A copy: a view would keep the whole batch of activations alive.
-            self.queries[half][name].append(query[self.rows[half]].to(**self.place, copy=True))
+            self.queries[half][name].append(query[self.parts[half]].to(**self.place, copy=True))
 
     @torch.no_grad()
     def on_self_attention(self, name: str, attn, to_q: nn.Module, inputs: tuple, query: Tensor) -> None:
         grid = self.kept_grid(name, query)
         if grid is None or not any(on_grid(resolution, grid) for resolution in self.resolutions):
             return
-        rows = self.rows[self.halves[0]]
-        query, key = query[rows], attn.to_k(inputs[0][rows])  # in self-attention keys see what queries see
+        part = self.parts[self.halves[0]]
+        query, key = query[part], attn.to_k(inputs[0][part])  # self-attention: both are of the same input
         if grid not in self.sums:
             self.sums[grid] = query.new_zeros(len(query), *[query.shape[1]] * 2, dtype=torch.float32)
         add_self_attention(self.sums[grid], query, key, heads=attn.heads, scale=attn.scale)
@@ -258,7 +258,7 @@ class _Recorder:
             )
 
     def hand_over(self, trace: Trace) -> None:
-        if self.in_pass:  # broke off, and somebody caught the exception
+        if self.in_pass:  # the generation broke off, and the caller caught the exception
             return
         # Under torch.inference_mode the hooks made tensors that could not enter an optimisation later.
         with torch.inference_mode(False), torch.no_grad():
@@ -273,8 +273,8 @@ class _Recorder:
 
 
 def _planned(pipeline, timestep: float) -> float:
-    """How often the scheduler has this timestep: two-step methods repeat some. Infinite where it is none of
-    the scheduler's."""
+    """How often the scheduler has this timestep, since two-step methods repeat some; infinite where it does
+    not have it."""
     planned = getattr(getattr(pipeline, "scheduler", None), "timesteps", None)
     found = 0 if planned is None else torch.as_tensor(planned).tolist().count(timestep)
     return found or float("inf")

@@ -17,13 +17,13 @@ ROWS_OFF_BY = 0.01  # what rounding to half precision may do to a sum of 1
 
 
 def complete(heat: Tensor, affinity: Tensor, *, power: int = 1) -> Tensor:
-    """M = Aᵖ · heat: every pixel takes the mean heat of the pixels that it attends to.
+    """M = Aᵖ · heat: every pixel takes the mean heat of the pixels it attends to, weighted by attention.
 
         fine = ov.complete(maps["cat"], trace.self_attention(32))
 
     `heat` (..., h, w); `affinity` (h·w, h·w) with rows that sum to 1, on its own grid: the heat is first
-    resized to it, and the answer (..., h, w) lies on it. Rows that sum to 1 keep heat between its own
-    minimum and maximum. `power` completes again and again. (DiffSegmenter, TIP 2025, arXiv 2309.02773.)
+    resized to it, and the result (..., h, w) lies on it. Rows that sum to 1 keep heat between its own
+    minimum and maximum. `power` p: complete p times. (DiffSegmenter, TIP 2025, arXiv 2309.02773.)
 
     Raises ValueError for an affinity that is not square, whose rows do not sum to 1 or whose grid cannot have
     the heat's proportions, for heat that is not finite, and for a power that is not 1 to 1000.
@@ -46,8 +46,8 @@ def resize(heat: Tensor, image_or_size) -> Tensor:
 
     Pixel centres correspond as in an image (corners are not aligned). A mask becomes 0 to 1.
 
-    Raises TypeError for what has no size, and ValueError for heat that is not finite and for channels where
-    the other kind of image has them.
+    Raises TypeError for what has no size, and ValueError for heat that is not finite, and for channels that
+    come first in an array or last in a tensor.
     """
     return stretched(_as_heat(heat), _size_of(image_or_size))
 
@@ -61,7 +61,7 @@ def stretched(heat: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def minmax(heat: Tensor) -> Tensor:
-    """Each map of (..., h, w) scaled to 0…1 by itself; a constant map becomes 0."""
+    """Each map of (..., h, w) scaled to 0…1 on its own; a constant map becomes 0."""
     low, high = heat.amin(dim=(-2, -1), keepdim=True), heat.amax(dim=(-2, -1), keepdim=True)
     return (heat - low) / (high - low).clamp(min=1e-12)
 
@@ -71,10 +71,10 @@ def weigh(heat: Tensor, affinity: Tensor, *, floor: float = 0.85) -> Tensor:
 
         fine = ov.weigh(maps["cat"], trace.self_attention(32))
 
-    `heat` (..., h, w); `affinity` (h·w, h·w) with rows that sum to 1, on its own grid; the answer has the
-    heat's shape. Pixel j receives the sum of column j: what many pixels look at is an object rather than
-    ground. OVAM (arXiv 2403.14291) means this weighting, with floors of 0.85 to 0.99; its published code sums
-    rows instead, which are all 1, so that its weights are constant up to rounding.
+    `heat` (..., h, w); `affinity` (h·w, h·w) with rows that sum to 1, on its own grid; the result has the
+    heat's shape. Pixel j receives the sum of column j: what many pixels attend to is an object rather than
+    ground. OVAM (arXiv 2403.14291) describes this weighting, with floors of 0.85 to 0.99; its published code
+    sums the rows, each of which gives 1, so that its weights are constant up to rounding.
 
     Raises ValueError as `complete` does, and for a floor outside [0, 1].
     """
@@ -91,11 +91,11 @@ def binarize(heat: Tensor, threshold: float | str = 0.4) -> Tensor:
 
         mask = ov.binarize(ov.resize(maps["cat"], image), threshold=0.4)
 
-    `threshold` lies in [0, 1), or is "otsu": the cut that best separates each map's values into two groups
-    (scikit-image), for when there is nothing to tune on. 0.4 is OVAM's for VOC, who divide by the maximum
-    alone: the same thing where a map goes down to 0, but a word that gets a little attention everywhere would
-    then fill the image. Each map of several has its own scale, and a constant map an empty mask. Resize
-    before, not after, for a smooth outline.
+    `threshold` lies in [0, 1), or is "otsu": the value that best separates each map into two groups
+    (scikit-image), for when there is nothing to tune on. 0.4 is OVAM's for VOC, where it is a part of the
+    maximum alone: the same where a map goes down to 0, but a word that gets a little attention everywhere
+    would then fill the image. Each map has its own scale; a constant map gives an empty mask. Resize before,
+    not after, for a smooth outline.
 
     Raises ValueError for a threshold out of range and for heat that is not finite.
     """
@@ -107,8 +107,8 @@ def binarize(heat: Tensor, threshold: float | str = 0.4) -> Tensor:
         )
     heat = _as_heat(heat)
     low, high = heat.amin(dim=(-2, -1), keepdim=True), heat.amax(dim=(-2, -1), keepdim=True)
-    cut = _otsu(heat) if otsu else low + threshold * (high - low)
-    return heat > cut
+    level = _otsu(heat) if otsu else low + threshold * (high - low)
+    return heat > level
 
 
 def _otsu(heat: Tensor) -> Tensor:
@@ -116,8 +116,8 @@ def _otsu(heat: Tensor) -> Tensor:
     from skimage.filters import threshold_otsu
 
     flat = heat.detach().cpu().reshape(-1, heat.shape[-2] * heat.shape[-1]).numpy()
-    cuts = [float(threshold_otsu(values)) for values in flat]
-    return torch.tensor(cuts).to(heat).reshape(*heat.shape[:-2], 1, 1)
+    levels = [float(threshold_otsu(values)) for values in flat]
+    return torch.tensor(levels).to(heat).reshape(*heat.shape[:-2], 1, 1)
 
 
 def _as_heat(heat) -> Tensor:
@@ -136,7 +136,7 @@ def as_affinity(affinity) -> Tensor:
     if affinity.ndim != 2 or affinity.shape[0] != affinity.shape[1] or not len(affinity):
         raise ValueError(f"An affinity has the shape (h·w, h·w), not {tuple(affinity.shape)}.")
     affinity = affinity if affinity.is_floating_point() else affinity.float()
-    off = (affinity.detach().sum(dim=1, dtype=torch.float32) - 1).abs().max().item()  # NaN where one is in it
+    off = (affinity.detach().sum(dim=1, dtype=torch.float32) - 1).abs().max().item()  # or NaN
     if not off <= ROWS_OFF_BY:
         raise ValueError(
             f"An affinity's rows sum to 1, but one of these is off by {off:.2g}: take it from "
@@ -154,7 +154,7 @@ def _size_of(image_or_size) -> tuple[int, int]:
     if len(shape) < 2:
         return checks.size(image_or_size, "an image or a size (h, w)")
     if isinstance(image_or_size, Tensor):
-        # Channels last can be told from maps (..., h, w) by a last side that no picture has.
+        # A tensor with its channels last has a last side that no picture (..., h, w) has.
         if len(shape) >= 3 and shape[-1] in CHANNELS and min(shape[-3:-1]) >= 8:
             h, w = shape[-3:-1]
             raise ValueError(

@@ -1,4 +1,4 @@
-"""DiffSegmenter: a picture cut into named classes, without training."""
+"""DiffSegmenter: an image segmented into named classes, without training."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from .unet import attention_grids, require_parts
 Filter = Callable[[object, Sequence[str]], Sequence[str]]
 """(image, candidate classes) → those that the image shows: see `ovamnb.evidence`."""
 Captioner = Callable[[object, str], str]
-"""(image, start of a text) → how the text goes on: see `ovamnb.evidence`."""
+"""(image, start of a text) → its continuation: see `ovamnb.evidence`."""
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """A picture cut into classes.
+    """An image segmented into classes.
 
     result = ov.segment(pipe, image, ["cat", "car"])
     result.labels            # (h, w) int64: 0 is the background, k the class classes[k - 1]
@@ -68,26 +68,26 @@ def segment(
     batch: int = 8,
     **changes,
 ) -> Segmentation:
-    """Cut an image into the classes that are named, and a background.
+    """Segment an image into the named classes and a background.
 
         result = ov.segment(pipe, image, ["cat", "car", "tree"])
         ov.show_labels(image, result.labels, result.classes)
 
-    For each class c the UNet reads "a photograph of a c" and the `caption`, a text or a function that
-    continues each class's (`ovamnb.evidence`), while it sees the image with a little noise. Cross-attention
-    to c, summed over resolutions by weight, says what; self-attention completes where:
-    M_c = A_self · Σ_r w_r minmax(A_r[c]). Each M_c is scaled to 0…1, and the highest wins each pixel, or the
-    background where none exceeds its score. (DiffSegmenter, TIP 2025, arXiv 2309.02773.)
+    For each class c the UNet denoises the image, slightly noised, with the prompt "a photograph of a c" and
+    the `caption`: a text, or a function that continues each class's prompt (`ovamnb.evidence`). The
+    cross-attention to c, a weighted sum over resolutions r, is completed by self-attention:
+    M_c = A_self · Σ_r w_r minmax(A_r[c]). Each M_c is scaled to 0…1, and each pixel gets the class with the
+    highest, or the background where none exceeds its score. (DiffSegmenter, TIP 2025, arXiv 2309.02773.)
 
-    A class may be a `Token` (`ov.optimize_token`): its vector stands in the text where its word does.
+    A class may be a `Token` (`ov.optimize_token`): its vector takes the place of its word in the prompt.
 
-    `keep` drops classes that the image does not show (`ovamnb.evidence`): a class that is asked for takes its
-    share of the image whether it is there or not. `recipe`: None takes `SegmentRecipe.of(pipe)`; `changes`
-    are fields of it, such as background=0.4. `crf`: a dense CRF moves the borders to the image's own edges
-    (see `ov.dense_crf`); the scores are chances then, which sum to 1 with the background's. `batch`: how many
-    classes pass the UNet at once; where memory does not suffice it is halved, with a warning.
+    `keep` drops classes that the image does not show (`ovamnb.evidence`): each class that is left gets a part
+    of the image, whether it is there or not. `recipe`: None takes `SegmentRecipe.of(pipe)`; `changes` are
+    fields of it, such as background=0.4. `crf`: a dense CRF moves the borders to the image's own edges (see
+    `ov.dense_crf`); the scores are then probabilities, which sum to 1 with the background's. `batch`: how
+    many prompts pass the UNet at once; where memory does not suffice it is halved, with a warning.
 
-    Raises ValueError for an empty class list, a class named twice (in whatever case), a class the text
+    Raises ValueError for an empty class list, a class named twice (in upper or lower case), a class the text
     encoder does not know, a recipe whose values are out of range, and an image that `ovamnb.images.as_rgb`
     refuses; TypeError for arguments of a wrong kind; ImportError for a CRF that is not installed.
     """
@@ -120,15 +120,15 @@ def segment(
     latents = encode_image(pipe, prepare(pipe, image))
 
     @cache  # a captioner is a network
-    def told(names: tuple[str, ...]) -> str:
+    def prompt_of(names: tuple[str, ...]) -> str:
         start = recipe.template.format(" and ".join(map(with_article, names)))
         return f"{start} {caption if isinstance(caption, str) else caption(image, start)}".strip()
 
-    groups = that_fit(pipe, classes, told) if recipe.together else [(name,) for name in classes]
+    groups = that_fit(pipe, classes, prompt_of) if recipe.together else [(name,) for name in classes]
     maps: list[Tensor] = []
     while groups:
         try:
-            maps += class_maps(pipe, latents, groups[:batch], told, recipe, seed, tokens)
+            maps += class_maps(pipe, latents, groups[:batch], prompt_of, recipe, seed, tokens)
             groups = groups[batch:]
         except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU's has no name of its own
             if "memory" not in str(error) or min(batch, len(groups)) == 1:
@@ -137,8 +137,8 @@ def segment(
             warnings.warn(f"Not enough memory: {batch} classes at once from here on.", stacklevel=2)
     scores = resize(minmax(torch.stack(maps)), (h, w))
     if crf:
-        chances = with_edges(scores, image, recipe.crf_background, recipe.crf_sharpness)
-        return Segmentation(chances.argmax(dim=0), chances[1:], classes, recipe.crf_background)
+        probabilities = with_edges(scores, image, recipe.crf_background, recipe.crf_sharpness)
+        return Segmentation(probabilities.argmax(dim=0), probabilities[1:], classes, recipe.crf_background)
     return Segmentation(labels_of(scores, recipe.background), scores, classes, recipe.background)
 
 
@@ -146,26 +146,26 @@ def class_maps(
     pipe,
     latents: Tensor,
     groups: Sequence[tuple[str, ...]],
-    told: Callable[[tuple[str, ...]], str],
+    prompt_of: Callable[[tuple[str, ...]], str],
     recipe: SegmentRecipe,
     seed: int,
     learned: Mapping[str, Token],
 ) -> list[Tensor]:
-    """M_c (h, w) for every class of every group, in order; the classes of a group share one text, `told`,
-    and one row of the UNet's batch. `learned`: the tokens among them, by their words."""
+    """M_c (h, w) for every class of every group, in order; the classes of a group share one prompt and one
+    entry of the UNet's batch. `learned`: {word: `Token`} for the classes that are tokens."""
     encoder = TextEncoder.of(pipe)
     prompts, places = [], []
     for group in groups:
-        prompts.append(told(group))
+        prompts.append(prompt_of(group))
         text = encoder.encode(prompts[-1])
         places.append([list(text.find(name)[0]) for name in group])
     states, extra = encode_prompts(pipe, prompts, latents)
     empty = encode_prompts(pipe, "", latents)[0][0]
-    for row, (group, tokens) in enumerate(zip(groups, places, strict=True)):
+    for i, (group, tokens) in enumerate(zip(groups, places, strict=True)):
         for name, place in zip(group, tokens, strict=True):
             if name in learned:
-                states[row, place] = learned[name].anchored(states[row, 0]).to(states)
-        states[row] = emphasised(states[row], empty, list(chain.from_iterable(tokens)), recipe.emphasis)
+                states[i, place] = learned[name].anchored(states[i, 0]).to(states)
+        states[i] = emphasised(states[i], empty, list(chain.from_iterable(tokens)), recipe.emphasis)
 
     finest = attention_grids(pipe.unet, latents.shape[-2:])[0]
     draws = noised(pipe, latents, recipe.timesteps, recipe.samples, seed)
@@ -183,9 +183,9 @@ def class_maps(
         if name in learned:
             learned[name].require_model(trace.key_weights)
     found = []
-    for row, tokens in enumerate(places):
-        affinity = trace.self_attention(finest, image=row)
-        by_factor = resolutions(trace, states[row], row, max(latents.shape[-2:]))
+    for i, tokens in enumerate(places):
+        affinity = trace.self_attention(finest, image=i)
+        by_factor = resolutions(trace, states[i], i, max(latents.shape[-2:]))
         for place in tokens:
             heats = {times: maps[place].mean(dim=0) for times, maps in by_factor.items()}
             found.append(complete(fuse(heats, recipe.weights), affinity, power=recipe.power))
@@ -201,7 +201,7 @@ def emphasised(states: Tensor, empty: Tensor, tokens: Sequence[int], emphasis: f
 
 
 def resolutions(trace: Trace, states: Tensor, image: int, latent_side: int) -> dict[int, Tensor]:
-    """How many times smaller than the latents → maps (token, h, w), averaged over heads, layers (the mid
+    """{how many times smaller than the latents: maps (token, h, w)}, averaged over heads, layers (the mid
     block's too) and steps."""
     sides = sorted({max(block.grid) for block in trace.blocks.values()}, reverse=True)
     return {
@@ -211,9 +211,9 @@ def resolutions(trace: Trace, states: Tensor, image: int, latent_side: int) -> d
 
 
 def fuse(heats: Mapping[int, Tensor], weights: Mapping[int, float]) -> Tensor:
-    """Σ_r w_r · minmax(A_r) on the finest grid: `heats` how many times smaller → (h, w).
+    """Σ_r w_r · minmax(A_r), (h, w) on the finest grid.
 
-    Raises ValueError where none of them has a weight.
+    The keys r: how many times smaller than the latents. Raises ValueError where no map has a weight.
     """
     if not any(weights.get(times) for times in heats):
         have = ", ".join(map(str, sorted(heats)))
@@ -232,15 +232,15 @@ def labels_of(scores: Tensor, background: float) -> Tensor:
 
 
 def with_edges(scores: Tensor, image, background: float, sharpness: float) -> Tensor:
-    """Chances (1 + class, h, w), the background's first, after a dense CRF: it starts at the softmax of
+    """Probabilities (1 + class, h, w), the background's first, after a dense CRF: it starts at the softmax of
     `sharpness` times `scores` (class, h, w), where the background scores `background` everywhere."""
-    rivals = torch.cat([torch.full_like(scores[:1], background), scores])
-    return dense_crf((sharpness * rivals).softmax(dim=0), image)
+    with_background = torch.cat([torch.full_like(scores[:1], background), scores])
+    return dense_crf((sharpness * with_background).softmax(dim=0), image)
 
 
 def _checked(pipe, classes: Sequence[str | Token]) -> tuple[tuple[str, ...], dict[str, Token]]:
-    """The class names, each of which the text encoder can read, and the tokens among them; no UNet has run
-    yet."""
+    """The class names, each of which the text encoder knows, and {word: `Token`} for the tokens among
+    them."""
     if isinstance(classes, str):
         raise ValueError(f"Classes are a list of words, such as [{classes!r}], not one string.")
     classes = checks.entries("classes", classes, "words and tokens")
@@ -263,7 +263,7 @@ def _checked(pipe, classes: Sequence[str | Token]) -> tuple[tuple[str, ...], dic
 
 
 def that_fit(pipe, classes: tuple[str, ...], told: Callable[[tuple[str, ...]], str]) -> list[tuple[str, ...]]:
-    """The classes in as many groups as it takes for each group's text to fit the text encoder."""
+    """The classes, halved into groups until each group's text fits the text encoder."""
     try:
         TextEncoder.of(pipe).encode(told(classes))
     except ValueError:

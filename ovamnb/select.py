@@ -63,7 +63,7 @@ def on_grid(resolution: int | Grid, grid: Grid) -> bool:
 
 
 def chosen(blocks: Blocks | None, name: str, grid: Grid) -> bool:
-    """Whether a choice of blocks covers the block of this name on this grid; None covers every one."""
+    """Whether a choice of blocks includes the block of this name on this grid; None includes all."""
     if blocks is None:
         return True
     choices = [blocks] if isinstance(blocks, str | int) else blocks
@@ -71,7 +71,7 @@ def chosen(blocks: Blocks | None, name: str, grid: Grid) -> bool:
 
 
 def select(blocks: Blocks, grids: Mapping[str, Grid]) -> list[str]:
-    """The names that a choice covers; ValueError, naming what there is, where a part of it covers none."""
+    """The names that a choice includes; ValueError, naming what there is, where a part of it matches none."""
     for choice in [blocks] if isinstance(blocks, str | int) else blocks:
         if not any(chosen(choice, name, grid) for name, grid in grids.items()):
             places = ", ".join(dict.fromkeys(name.split(".attentions")[0] for name in grids))
@@ -112,7 +112,7 @@ def show_grid(grid: Grid) -> str:
 
 
 def evenly(count: int, wanted: int | None) -> list[int]:
-    """`wanted` of `count` positions, evenly spaced, in the middle of their shares: evenly(10, 2) = [2, 7]."""
+    """`wanted` of `count` positions, each in the middle of an equal part: evenly(10, 2) = [2, 7]."""
     if wanted is None or wanted >= count:
         return list(range(count))
     return [int((i + 0.5) * count / wanted) for i in range(wanted)]

@@ -83,7 +83,7 @@ def _fill(trace: Trace, header: dict, file) -> None:
 
 
 def check_trace(trace: Trace) -> None:
-    """ValueError unless what the header of a trace says fits the shapes of its tensors."""
+    """ValueError unless a trace's header fits the shapes of its tensors."""
 
     def require(right: bool, what: str) -> None:
         if not right:

@@ -1,4 +1,4 @@
-"""Words to embeddings, and back to the tokens that carry them."""
+"""From words to text embeddings, and from a word back to its tokens."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ class TextEncoder:
         text = encoder.encode("a kitten on grass")     # text.states (token, dim)
 
     Encoding is the pipeline's own `encode_prompt`, so LoRA, textual inversion and SDXL's two encoders
-    (penultimate states side by side) count as they do when an image is made. Then the padding is cut
-    off: start token, words, end token remain, as OVAM has it (arXiv 2403.14291).
+    (penultimate states side by side) count as they do when an image is made. Then the padding is
+    dropped: start token, words, end token remain, as in OVAM (arXiv 2403.14291).
     """
 
     def __init__(self, **parts):
@@ -97,14 +97,14 @@ class TextEncoder:
 
     @property
     def nbytes(self) -> int:
-        """Size of the text encoders' weights."""
+        """Size of the text encoders' weights, in bytes."""
         encoders = (part for name, part in self.parts.items() if name.startswith("text_encoder"))
         return sum(w.numel() * w.element_size() for part in encoders for w in part.parameters())
 
     def encode(self, text: str | Sequence[str], *, padded: bool = False) -> Text:
         """Embed a text; a list of words or phrases is one text, its entries joined by spaces.
 
-        `padded` keeps the padding that the UNet sees behind the end token, as DAAM does.
+        `padded` keeps the padding that the UNet reads after the end token, as DAAM does.
 
         Raises ValueError for an empty text, a word that the tokenizer does not know, and a text longer
         than the encoder takes.
@@ -137,13 +137,13 @@ class TextEncoder:
     def split(
         self, source: str, words: Sequence[str] = ()
     ) -> tuple[str, list[int], tuple[tuple[int, int], ...]]:
-        """The text as the tokenizer reads it, the numbers of its tokens, and the characters of each.
+        """The text as the tokenizer reads it, its token ids, and the (start, end) of each one's characters.
 
-        Raises ValueError for a word that the tokenizer does not know. Nothing is encoded yet. `words`: those
-        that shall be known even if they are mere punctuation.
+        `words`: those that must be known even if they are mere punctuation. Raises ValueError for a word that
+        the tokenizer does not know.
         """
         tokenizers = self.tokenizers
-        with quiet():  # the tokenizer warns of a text too long, which is for our callers to say
+        with quiet():  # the tokenizer warns of a text too long, which our callers report
             source = self.pipe.maybe_convert_prompt(source, tokenizers[0])
             encoding = tokenizers[0](source, return_offsets_mapping=True)
         ids, spans = encoding["input_ids"], tuple(map(tuple, encoding["offset_mapping"]))
@@ -152,7 +152,7 @@ class TextEncoder:
         return source, ids, spans
 
     def too_long(self, source: str, ids: Sequence[int], spans: Sequence[tuple[int, int]]) -> str:
-        """The first half of a sentence that says which words of a text are too many; "" where all fit."""
+        """The beginning of a message that names the words of a text that are too many; "" where all fit."""
         limit = min(tokenizer.model_max_length for tokenizer in self.tokenizers)
         if len(ids) <= limit:
             return ""
@@ -215,7 +215,7 @@ class TextEncoder:
 
     @staticmethod
     def check_files(files: dict[str, Tensor]) -> None:
-        """ValueError for packed files that `unpack` would refuse, as far as can be told without a model."""
+        """ValueError for packed files that `unpack` would refuse, as far as shows without loading them."""
         from safetensors import SafetensorError, deserialize
 
         folders = {name.partition("/")[0] for name in files}

@@ -1,4 +1,4 @@
-"""Optimised tokens: vectors that ask a model for one thing."""
+"""Optimised tokens: vectors in a model's text space whose attention maps are masks of one class."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from .text import Text
 TOKENS_FORMAT = "ovamnb tokens 1"
 BUNDLED_TOKENS = Path(__file__).parent / "assets" / "tokens.safetensors"
 FIGURES = BUNDLED_TOKENS.with_suffix(".json")
-"""What the bundled tokens are worth, as it was measured."""
+"""The measured quality of the bundled tokens."""
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")
-SAMPLES = 32  # weights of each block that make a fingerprint
+SAMPLES = 32  # weights of each block in a fingerprint
 ALIKE = 0.01  # relative: rounding to bfloat16 moves weights by 0.002, another model's by about 1
 
 
 @dataclass(frozen=True, eq=False)
 class Token:
-    """A class vector in a model's text space whose attention map is a mask, and the background it needs.
+    """A class vector in a model's text space whose attention map is a mask, and its background.
 
         token = ov.optimize_token(trace, mask, init="cat")
         other_trace.maps(token)["cat"]          # (h, w); the same for any image of the same model
         token.save("cat.safetensors")
 
-    `class_` (dim,); `background` (token, dim): what it shares each pixel's attention with, a start token
-    first. In OVAM that is all; None for a class vector that came alone, which takes the model's own start
-    token. `model`, `fingerprint`: the name of the model it belongs to, and some of the key weights of each of
-    its blocks, by which another model is told. `losses`: one for each evaluation while it was optimised.
+    `class_` (dim,); `background` (token, dim): the other tokens of its softmax, a start token first (in OVAM,
+    that one alone); None for a class vector without any, which takes the model's own start token. `model`,
+    `fingerprint`: the name of its model, and some of the key weights of each block, by which to recognise the
+    model. `losses`, `settings`: one for each evaluation of the optimisation, and how it was done.
     """
 
     word: str
@@ -77,7 +77,7 @@ class Token:
         return torch.cat([self.background, self.class_[None]])
 
     def anchored(self, start: Tensor) -> Tensor:
-        """The class vector (dim,) as it is beside another `start` (dim,): x_class + (start − x_start).
+        """x_class + (start − x_start): the class vector (dim,), moved to another `start` (dim,).
 
         Keys are linear in the states and a softmax ignores what all scores have in common, so all vectors may
         be moved together. This puts a token into a text that has a start token of its own.
@@ -86,7 +86,7 @@ class Token:
         return self.class_ if self.start is None else self.class_ + start - self.start
 
     def require_model(self, key_weights: Mapping[str, Tensor]) -> None:
-        """ValueError unless the token belongs to the model with these key weights (dim + 1, head·dim)."""
+        """ValueError unless the token is of the model with these key weights (dim + 1, head·head_dim)."""
         dim = next(iter(key_weights.values())).shape[0] - 1
         if len(self.class_) != dim:
             raise ValueError(
@@ -129,8 +129,8 @@ class Token:
 def average(tokens: Sequence[Token]) -> Token:
     """One token from several of the same word, each optimised on an annotation of its own.
 
-    What each learned of its one image differs and shrinks in the mean; what they share stays. The mean is
-    taken after all are moved to the first one's background. Raises ValueError for tokens of several models.
+    What is particular to one image shrinks in the mean, and what all share stays. The mean is taken after all
+    are moved to the first one's start vector. Raises ValueError for tokens of several models.
     """
     tokens = checks.entries("tokens", tokens, "tokens")
     for token in tokens:
@@ -147,7 +147,7 @@ def average(tokens: Sequence[Token]) -> Token:
 
 
 def as_text(tokens: Sequence[Token], start: Tensor | None) -> Text:
-    """Tokens as an attribution text: the first one's background, then their class vectors, all moved to it.
+    """Tokens as one text: the first one's background, then their class vectors, moved to its start vector.
 
     `start` (dim,): the model's own start state, for tokens that came without a background.
     """
@@ -171,8 +171,8 @@ def as_text(tokens: Sequence[Token], start: Tensor | None) -> Text:
 def fingerprint(key_weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Some of each block's key weights, evenly spaced, (SAMPLES,) float32.
 
-    Compared by `alike`, which forgives rounding: a digest would tell the same model in float16 and in
-    bfloat16 apart.
+    Compared by `alike`, which allows for rounding: a hash would differ between the same model in float16 and
+    in bfloat16.
     """
     return {
         name: weight.flatten()[:: max(1, weight.numel() // SAMPLES)][:SAMPLES].float().cpu().clone()
@@ -232,7 +232,7 @@ def save_tokens(tokens: Iterable[Token], path: str | Path) -> None:
 
 
 def load_tokens(path: str | Path = BUNDLED_TOKENS) -> dict[str, Token]:
-    """Word → Token, from a file; without one, the bundled model's, one for each class it was trained on.
+    """{word: Token} from a file; without one, the bundled model's, one for each class it was trained on.
 
         ov.load_tokens()["cat"]
 
@@ -274,12 +274,12 @@ def load_tokens(path: str | Path = BUNDLED_TOKENS) -> dict[str, Token]:
                 word,
                 tensors[f"class/{word}"],
                 tensors.get(f"background/{word}"),
-                said["model"],
+                entry["model"],
                 fingerprints,
-                tuple(said["losses"]),
-                said["settings"],
+                tuple(entry["losses"]),
+                entry["settings"],
             )
-            for word, said in json.loads(metadata["tokens"]).items()
+            for word, entry in json.loads(metadata["tokens"]).items()
         }
     except (SafetensorError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         raise ValueError(f"'{path}' is damaged or holds no tokens: {error}") from None

@@ -1,4 +1,4 @@
-"""What a recording leaves: tensors that answer for any text, without the model that made them."""
+"""A recording: tensors that give maps of any text, without the UNet that made them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .tokens import Token, as_text
 from .unet import unet_of
 
 Asked = str | Sequence[str] | Tensor | np.ndarray | Token | Sequence[Token]
-"""What maps can be asked for: see `Trace.maps`."""
+"""What `Trace.maps` takes for a text."""
 
 
 class Trace:
@@ -38,8 +38,8 @@ class Trace:
         trace.self_attention(32)                     # if it was recorded
         trace.save("cat.safetensors")
 
-    `queries[half][name]` (step, image, h·w, head·dim), half being "conditional" or "unconditional";
-    `key_weights[name]` (dim + 1, head·dim), its last row the bias; `affinities[h, w]` (image, h·w, h·w);
+    `queries[half][name]` (step, image, h·w, head·head_dim), half one of "conditional", "unconditional";
+    `key_weights[name]` (dim + 1, head·head_dim), its last row the bias; `affinities[h, w]` (image, h·w, h·w);
     `blocks[name]` grid, heads and scale; `steps` the numbers, `timesteps` the noise levels of the UNet
     passes that were kept; `model` its name; `image_size` (h, w) in pixels, None where a UNet ran alone.
     """
@@ -69,17 +69,17 @@ class Trace:
         """One heat map per token of `text`, on the largest grid of the chosen blocks.
 
         `text`: a string; a list of words or phrases, taken as one text; embeddings (token, dim); or one or
-            several of `ov.optimize_token`. All its tokens compete in one softmax, so that other words beside
-            "cat" sharpen its map.
+            several `Token`s. All tokens of a text compete in one softmax, so that other words beside "cat"
+            sharpen its map.
         `image`: which of the images generated together, prompt by prompt.
-        `queries`: "conditional" or "unconditional"; None takes what was recorded, conditional first.
+        `queries`: "conditional" or "unconditional"; None takes the conditional ones, where recorded.
         `blocks`: a part of a block's name ("up", "mid", "up_blocks.1"), the longer side of a grid (16), or
             several of these; None takes all but the mid block, as OVAM does.
         `steps`: numbers of UNet passes, from 0; None takes all that were recorded.
         `softmax=False` sums the scores instead, which have no common scale.
 
         Raises ValueError for anything that was not recorded, naming what was, and for a text that
-        cannot be encoded; TypeError for what is no text, no number of an image and no choice of blocks.
+        cannot be encoded; TypeError for arguments of a wrong kind.
         """
         checks.flag("softmax", softmax)
         values, text, count = self.block_maps(
@@ -99,12 +99,13 @@ class Trace:
         """What `maps` sums: one (token, h, w) for each block on its own grid; the text; heads × steps, summed
         over blocks. `choices`: image, queries and blocks, as for `maps`."""
         names, half, image = self.select(**choices)
-        rows = self._rows(steps)
+        kept = self._kept(steps)
         text = self.text_of(text)
 
         values, count = [], 0
         for name in names:
-            block, query = self.blocks[name], self.queries[half][name][rows, image]  # (step, h·w, head·dim)
+            block = self.blocks[name]
+            query = self.queries[half][name][kept, image]  # (step, h·w, head·head_dim)
             key = keys(text.states.to(query.device), self.key_weights[name])
             values.append(
                 block_map(query, key, heads=block.heads, scale=block.scale, grid=block.grid, softmax=softmax)
@@ -133,11 +134,11 @@ class Trace:
     def save(self, path: str | Path, *, text_encoder: bool | None = None) -> None:
         """Write the trace to one safetensors file.
 
-        `text_encoder`: write the text side along, so that the loaded trace reads words by itself; None
-        does so where it is small (the bundled model's), since Stable Diffusion's takes 250 MB and more.
+        `text_encoder`: include it, so that the loaded trace reads words by itself; None does so where it is
+        small (the bundled model's), since Stable Diffusion's takes 250 MB and more.
 
-        Raises ValueError for an empty trace and for a name that is no regular file's; FileNotFoundError for a
-        folder that is not there, OSError where the disk is full: what was there before stays then.
+        Raises ValueError for an empty trace and for a path that is there and no regular file;
+        FileNotFoundError for a folder that is not there, OSError where the disk is full: an older file stays.
         """
         if text_encoder is not None:
             checks.flag("text_encoder", text_encoder)
@@ -146,15 +147,15 @@ class Trace:
 
     @classmethod
     def load(cls, path: str | Path, pipe=None) -> Trace:
-        """Read a saved trace; no UNet is needed to ask it.
+        """Read a saved trace; its maps need no UNet.
 
             trace = ov.Trace.load("cat.safetensors")
 
-        `pipe` lends its text encoder, for traces saved without one. Raises FileNotFoundError where there
+        `pipe` gives its text encoder to traces saved without one. Raises FileNotFoundError where there
         is no file, and ValueError for a file that is damaged or no trace.
         """
         if pipe is not None:
-            unet_of(pipe)  # a pipeline, and not a word for one
+            unet_of(pipe)  # raises for the name of a pipeline
         trace = cls()
         read_trace(trace, path)
         if pipe is not None:
@@ -164,7 +165,7 @@ class Trace:
     @property
     def text_encoder(self) -> TextEncoder | None:
         """What turns words into embeddings; None for a trace that was saved without it."""
-        if isinstance(self._text_encoder, dict):  # as loaded: unpacked only when a text is asked for
+        if isinstance(self._text_encoder, dict):  # as loaded: unpacked only when it is needed
             self._text_encoder = TextEncoder.unpack(self._text_encoder)
         return self._text_encoder
 
@@ -231,7 +232,7 @@ class Trace:
             raise ValueError("blocks=[] chooses no block: name at least one, or None for all but the mid's.")
         return names
 
-    def _rows(self, steps: int | Iterable[int] | None) -> slice | list[int]:
+    def _kept(self, steps: int | Iterable[int] | None) -> slice | list[int]:
         wanted = as_steps(steps)
         if wanted is None:
             return slice(None)

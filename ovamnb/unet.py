@@ -1,4 +1,4 @@
-"""What a UNet shows from outside: its attentions, their grids, their key weights."""
+"""What to know of a UNet: its attentions, their grids, their key weights."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def unet_of(pipe) -> nn.Module:
 
 
 def require_parts(pipe) -> nn.Module:
-    """A pipeline's UNet, where it also has what it takes to see an image and read a text; ValueError, naming
-    what is missing, and as `unet_of`."""
+    """A pipeline's UNet, where there are also a VAE and a text encoder; ValueError, naming what is missing,
+    and errors as of `unet_of`."""
     unet = unet_of(pipe)
     parts = {"a VAE": ("vae",), "a text encoder": ("text_encoder", "text_encoder_2")}
     for what, names in parts.items():
@@ -46,8 +46,8 @@ def native_size(unet: nn.Module) -> Grid:
 
 
 def attention_grids(unet: nn.Module, size: Grid | None = None) -> list[Grid]:
-    """The grids (h, w) on which this UNet looks at the text in its down and up blocks, finest first, for
-    latents of this size (h, w); None means its native size. The way up may look where the way down did not.
+    """The grids (h, w) of the cross-attentions in the down and up blocks, finest first, for latents of this
+    size (h, w); None means the native one. An up block may attend to the text where no down block does.
     """
     h, w = size or native_size(unet)
     grids = []
@@ -60,7 +60,7 @@ def attention_grids(unet: nn.Module, size: Grid | None = None) -> list[Grid]:
 
 
 def transformers(unet: nn.Module) -> dict[nn.Module, list[str]]:
-    """Each Transformer2DModel, which knows the grid, with the names of the attentions inside."""
+    """{Transformer2DModel, whose input has the grid's shape: names of its attentions}."""
     from diffusers import Transformer2DModel
 
     return {
@@ -73,7 +73,7 @@ def transformers(unet: nn.Module) -> dict[nn.Module, list[str]]:
 
 
 def attentions(unet: nn.Module, with_self: bool) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:
-    """Cross- and self-attention by name; ValueError for a UNet whose keys are no plain product W_K X."""
+    """Cross- and, if wanted, self-attention by name; ValueError for keys that are no plain product W_K X."""
     modules = dict(unet.named_modules())
     every = {name: modules[name] for names in transformers(unet).values() for name in names}
     if any(attn.fused_projections for attn in every.values()):
@@ -93,7 +93,7 @@ def attentions(unet: nn.Module, with_self: bool) -> tuple[dict[str, nn.Module], 
 
 
 def key_weight(attn, like: Tensor) -> Tensor:
-    """W_K, as the model applies it in this very call (LoRA scale, offloading): (dim + 1, head·dim)."""
+    """W_K, as the model applies it in this very call (LoRA scale, offloading): (dim + 1, head·head_dim)."""
     dim = attn.cross_attention_dim
     probe = torch.cat([torch.eye(dim), torch.zeros(1, dim)]).to(like)  # the unit vectors, and the origin
     response = attn.to_k(probe)

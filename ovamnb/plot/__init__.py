@@ -1,4 +1,4 @@
-"""What a reader sees.
+"""Figures and widgets.
 
 figures.py   pictures, maps and masks, side by side and over each other
 anatomy.py   the UNet, block by block

@@ -11,7 +11,7 @@ from ..select import Grid, show_grid
 from ..trace import Trace
 from .figures import new_figure
 
-# Okabe-Ito: told apart with any colour vision, and by their place in the drawing.
+# Okabe-Ito: they differ for any colour vision, and by their place in the drawing.
 COLOURS = {"down": "#0072B2", "mid": "#E69F00", "up": "#009E73"}
 
 
@@ -22,8 +22,8 @@ def draw_unet(trace: Trace) -> Figure:
             pipe("a cat", num_inference_steps=1)
         draw_unet(trace)
 
-    Each box says on which grid its cross-attentions stand, how many there are, and their heads × dim. Beside
-    each cross-attention stands a self-attention of the same heads. Stages without attention are left out.
+    Each box gives the grid of its cross-attentions, how many there are, and their heads × head_dim. With each
+    goes a self-attention of the same heads. Stages without attention are left out.
     """
     stages = _stages(trace)
     if not stages:
@@ -36,11 +36,11 @@ def draw_unet(trace: Trace) -> Figure:
         y = -sides.index(max(grid))
         part = stage.split("_")[0]
         block = trace.blocks[names[0]]
-        dim = trace.key_weights[names[0]].shape[1] // block.heads
+        head_dim = trace.key_weights[names[0]].shape[1] // block.heads
         ax.text(
             x,
             y,
-            f"{stage}\n{show_grid(grid)}\n{len(names)} × cross-attention\n{block.heads} heads × {dim}",
+            f"{stage}\n{show_grid(grid)}\n{len(names)} × cross-attention\n{block.heads} heads × {head_dim}",
             ha="center",
             va="center",
             fontsize=7.5,

@@ -21,11 +21,11 @@ from .figures import contact_sheet, new_figure, show, show_labels, to_array, to_
 
 LITTLE = {"a", "an", "the", "of", "on", "in", "at", "by", "and", "with", "photograph", "picture"}
 
-LARGEST = 768  # pixels each way of an uploaded image: more would not be seen
+LARGEST = 768  # pixels each way of an uploaded image: more would not be visible
 
 
 def draw_answer(trace: Trace, image, text: str) -> Figure:
-    """The image and one panel per word of `text`, little words left out unless there is nothing else.
+    """The image and one panel per word of `text`, small words left out unless there is nothing else.
 
     A pure function of a recording: no image is generated again. Raises ValueError for a text that cannot
     be read, as `Trace.maps` does.
@@ -42,7 +42,7 @@ def ask_box(trace: Trace, image, text: str = "a photograph of a kitten"):
 
         ask_box(trace, image)
 
-    A text that cannot be read is answered with the sentence that says why, and the last picture stays.
+    For a text that cannot be encoded it shows the error, and the last picture stays.
     """
     import ipywidgets
 
@@ -69,7 +69,7 @@ def draw_rows(affinity: Tensor, image, places: Sequence[tuple[int, int]]) -> Fig
     """The image and, for each pixel (y, x) of `places` on the affinity's grid, what it attends to.
 
     `affinity` (h·w, h·w), whose grid has the image's proportions. Each panel has a scale of its own, since
-    only the pattern tells something: rows sum to 1. A ring marks the pixel.
+    only the pattern matters: rows sum to 1. A ring marks the pixel.
 
     Raises ValueError for an affinity of another image and for a place outside its grid.
     """
@@ -83,7 +83,7 @@ def draw_rows(affinity: Tensor, image, places: Sequence[tuple[int, int]]) -> Fig
     for ax, (y, x) in zip(axes[1:], places, strict=True):
         row = to_array(affinity[y * w + x].unflatten(0, (h, w)))
         ax.imshow(row, cmap="viridis", vmin=0, vmax=float(np.quantile(row, 0.995)), interpolation="nearest")
-        for color, width in (("black", 3.5), ("white", 1.5)):  # seen on dark and on bright cells
+        for color, width in (("black", 3.5), ("white", 1.5)):  # visible on dark and on bright cells
             ax.plot(x, y, "o", markersize=8, markerfacecolor="none", markeredgecolor=color, mew=width)
         ax.set(xticks=[], yticks=[], title=f"from ({y}, {x})")
     return figure
@@ -119,7 +119,7 @@ def row_explorer(affinity: Tensor, image):
 
 
 def draw_segmentation(pipe, image, names: str) -> Figure:
-    """An image cut into the classes that `names` lists, separated by commas.
+    """An image segmented into the classes that `names` lists, separated by commas.
 
     Raises ValueError for an image or a class that cannot be used, as `segment` does.
     """
@@ -129,11 +129,11 @@ def draw_segmentation(pipe, image, names: str) -> Figure:
 
 
 def segment_box(pipe, names: str = "cat, car"):
-    """A button that takes an image of yours, and a line of class names: the image, cut into them.
+    """A button to upload an image and a line of class names: shows the image segmented into them.
 
         segment_box(pipe, "cat, sofa")
 
-    What cannot be read or used is answered with the sentence that says why, and the last picture stays.
+    For an image or a class that cannot be used it shows the error, and the last picture stays.
     """
     import ipywidgets
 
@@ -152,8 +152,8 @@ def segment_box(pipe, names: str = "cat, car"):
             image.thumbnail((LARGEST, LARGEST))
             picture.value, message.value = as_png(draw_segmentation(pipe, image, line.value)), ""
         except (ValueError, KeyError) as error:
-            said = error.args[0] if isinstance(error, KeyError) else error  # which would be in quotes
-            message.value = f"<b>{html.escape(str(said))}</b>"
+            reason = error.args[0] if isinstance(error, KeyError) else error  # a KeyError's str has quotes
+            message.value = f"<b>{html.escape(str(reason))}</b>"
 
     upload.observe(answer, "value")
     line.observe(answer, "value")

@@ -1,6 +1,6 @@
 """What has nothing to do with attention.
 
-checks.py    what public functions ask of their arguments, and the sentence where they do not get it
+checks.py    what public functions require of their arguments, and the errors where it is missing
 files.py     files that are written whole or not at all
 command.py   how a command ends: in a table, or in one line that says what to do
 moved.py     where the commands of the first edition went

@@ -1,4 +1,4 @@
-"""What public functions ask of their arguments: each check answers in one sentence, before any work begins.
+"""What public functions require of their arguments: each check raises one sentence, before any work begins.
 
 A wrong kind is a TypeError, a wrong value a ValueError. `why` takes the place of "is" in the sentence:
 `whole("power", 0, 1, why="counts completions")` says "power counts completions: a whole number, 1 or more,
@@ -22,7 +22,7 @@ MOST_PIXELS = 2**28  # more than any picture here has, and no more than a gigaby
 
 
 def shown(value) -> str:
-    """A value as a message has it: on one line and short, however large it is."""
+    """A value for a message: on one line and short, however large it is."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"{type(value).__name__} {tuple(value.shape)} of {value.dtype}"
     try:
@@ -61,7 +61,7 @@ def whole(name: str, value, low: float = -math.inf, high: float = math.inf, *, w
 
 
 def seed(value) -> int:
-    """What PyTorch's generators take for a seed."""
+    """A whole number that PyTorch's generators take for a seed."""
     found = whole("seed", value)
     if not -(2**63) <= found < 2**64:
         raise ValueError(f"seed is a whole number of at most 64 bits, not {found}.")
@@ -76,28 +76,28 @@ def one_of(name: str, value, allowed: Iterable[str]) -> str:
 
 
 def flag(name: str, value) -> bool:
-    """True or False, not what Python would take for them."""
+    """True or False itself, not what Python takes for true or false."""
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} is True or False, not {shown(value)}.")
     return bool(value)
 
 
 def instance(name: str, value, kinds: type | tuple[type, ...], what: str):
-    """An object of a class, `what` in words."""
+    """An object of a class, which the message describes as `what`."""
     if not isinstance(value, kinds):
         raise TypeError(f"{name} is {what}, not {shown(value)}.")
     return value
 
 
 def function(name: str, value, what: str):
-    """A function, `what` in words, or None."""
+    """A function, which the message describes as `what`, or None."""
     if value is not None and not callable(value):
         raise TypeError(f"{name} is {what}, or None, not {shown(value)}.")
     return value
 
 
 def entries(name: str, value, what: str) -> list:
-    """A list from any sequence or iterator that is no string; `what` is in it, in words."""
+    """A list from any sequence or iterator that is no string; the message calls its entries `what`."""
     if not is_list(value):
         raise TypeError(f"{name} is a list of {what}, not {shown(value)}.")
     return list(value)
@@ -111,7 +111,7 @@ def is_list(value) -> bool:
 
 
 def size(value, what: str = "a size (h, w) of whole numbers", *, most: int = MOST_PIXELS) -> tuple[int, int]:
-    """(h, w), each 1 or more, together at most `most`; `what` is asked for, in words."""
+    """(h, w), each 1 or more, together at most `most` pixels; the message says to give `what`."""
     try:
         if isinstance(value, str | bytes):
             raise TypeError

@@ -1,13 +1,13 @@
 """How a command of this package ends: in a table, or in one line that says what was wrong and what to do.
 
-    @ends("python -m ovamnb.evaluation")          # anything that befalls it: exit code 1; Ctrl-C: 130
+    @ends("python -m ovamnb.evaluation")          # foreseen errors: exit code 1; Ctrl-C: 130
     def main(arguments=None):
         ...
-        with ends(parser.prog, WRONG):          # what is found out about its arguments: exit code 2
+        with ends(parser.prog, WRONG):          # errors in its arguments: exit code 2
             splits = both_splits(given)
 
 The package's own errors are sentences with a remedy already, so they lose their traceback; those of the
-system get one here. What nobody foresaw (a TypeError, say) keeps its traceback, for who reports it.
+system get a remedy here. Errors that nobody foresaw (a TypeError, say) keep their traceback, to be reported.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ FAILED, WRONG, STOPPED = 1, 2, 130
 GOES_ON = "What was done is kept, and the same command goes on from there."
 BEGINS_ANEW = "the same command begins anew."
 FORESEEN = (ValueError, OSError, ImportError, RuntimeError, MemoryError)
-"""RuntimeError is what torch says of memory and of devices."""
+"""RuntimeError: PyTorch raises it for memory and devices."""
 MISTAKES_OF_OURS = (RecursionError, NotImplementedError)
-"""Which are RuntimeErrors, too."""
+"""These are RuntimeErrors, too."""
 TRACEBACK = "OVAMNB_TRACEBACK"
-"""Set in the environment, this brings tracebacks back, for who looks for a mistake in this package."""
+"""Set in the environment, this variable brings tracebacks back, for debugging."""
 
 
 @contextmanager
@@ -38,15 +38,15 @@ def ends(prog: str, code: int = FAILED, again: str = GOES_ON) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        told, code = error, STOPPED
+        caught, code = error, STOPPED
     except FORESEEN as error:
         if isinstance(error, MISTAKES_OF_OURS) or os.environ.get(TRACEBACK):
             raise
-        told = error
+        caught = error
     else:
         return
-    traceback.clear_frames(told.__traceback__)  # ends bars of progress, which else stand in front of the line
-    sentence = f"Stopped. {again[:1].upper()}{again[1:]}" if code == STOPPED else said(told)
+    traceback.clear_frames(caught.__traceback__)  # ends progress bars, which would stand before the line
+    sentence = f"Stopped. {again[:1].upper()}{again[1:]}" if code == STOPPED else said(caught)
     print(f"{prog}: {sentence}", file=sys.stderr)
     raise SystemExit(code) from None
 

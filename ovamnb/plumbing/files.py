@@ -37,7 +37,7 @@ def existing(path: str | Path, what: str) -> Path:
 
 @contextmanager
 def whole(path: str | Path, *, make_folder: bool = False) -> Iterator[Path]:
-    """Where to write a file that shall be there whole or not at all: it gets its own name at the end.
+    """A path to write a file to, which gets its own name only when it is whole.
 
         with whole("cat.png") as partial:
             image.save(partial, format="png")
@@ -86,8 +86,8 @@ def write_text(path: str | Path, text: str, *, make_folder: bool = False) -> Non
 
 
 def clear_partials(root: Path, older: float = 0.0) -> None:
-    """Remove what a killed process left half written below a folder, `older` than so many seconds; nobody
-    else may be writing for longer than that."""
+    """Remove what a killed process left half written below a folder, `older` than so many seconds; no running
+    process may take longer to write a file."""
     for path in root.rglob("*.partial"):
         if re.search(r"\.\d+\.partial$", path.name) and time.time() - path.stat().st_mtime >= older:
             path.unlink(missing_ok=True)
@@ -101,7 +101,7 @@ def _reserve(partial: Path, target: Path) -> int:
 
 
 def _disk_error(error: Exception) -> str | None:
-    """The system's reason, where safetensors met one: its errors are of its own class, in Rust's words."""
+    """The system's reason in an error of safetensors, which has a class of its own and Rust's words."""
     text = str(error)
     if type(error).__name__ == "SafetensorError" and "os error" in text:
         return text.split("I/O error:")[-1].split("IoError:")[-1].split("(os error")[0].strip() or text

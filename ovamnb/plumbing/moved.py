@@ -1,4 +1,4 @@
-"""Where the commands of the first edition went; for one edition, whoever types an old name is told."""
+"""Where the commands of the first edition went; for one edition, their old names give the new ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOVED = {
 
 
 class Signpost(MetaPathFinder):
-    """The last to be asked for a module: knows none, but where some went."""
+    """The last finder of modules: finds none, but says where some went."""
 
     @staticmethod
     def find_spec(name: str, path=None, target=None) -> None:
