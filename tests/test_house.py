@@ -5,11 +5,14 @@ import importlib
 import re
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import nbformat
 import pytest
+from setuptools import find_packages
 
 from ovamnb.plumbing.moved import MOVED
 
@@ -113,3 +116,20 @@ def test_the_idea_is_small():
     flat = [path for name, path in MODULES.items() if room(name) == "ovamnb"]
     assert sum(len(path.read_text("utf-8").splitlines()) for path in flat) <= 4000
     assert max(len(path.read_text("utf-8").splitlines()) for path in FILES) <= 320
+
+
+def test_the_wheel_holds_no_workshop():
+    find = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["packages"][
+        "find"
+    ]
+    packages = find_packages(ROOT, include=find["include"])
+    assert {package.partition(".")[0] for package in packages} == {"ovamnb"}
+    assert {package for package in packages if package.count(".") < 2} == {
+        r for r in ROOMS if r != "workshop"
+    }
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_no_chapter_imports_the_workshop(path):
+    code = "\n".join(cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code")
+    assert not re.search(r"^\s*(from|import) workshop\b", code, re.M)
