@@ -135,7 +135,7 @@ def segment(
                 raise
             batch = min(batch, len(groups)) // 2
             warnings.warn(f"Not enough memory: {batch} classes at once from here on.", stacklevel=2)
-    scores = resize(minmax(torch.stack(maps)), (h, w))
+    scores = resize(minmax(torch.stack(maps)), (h, w)).cpu()  # where traces and masks are, too
     if crf:
         probabilities = with_edges(scores, image, recipe.crf_background, recipe.crf_sharpness)
         return Segmentation(probabilities.argmax(dim=0), probabilities[1:], classes, recipe.crf_background)

@@ -18,6 +18,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,10 @@ class Run:
     """Moving average over about a hundred steps."""
 
 
-def half_precision(device: torch.device) -> torch.autocast:
+def half_precision(device: torch.device) -> AbstractContextManager:
     """bfloat16 where a processor multiplies it faster: on CUDA, and on CPUs with AVX-512 for it (a fifth)."""
     fast = device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_avx512_bf16_supported())
-    return torch.autocast(device.type, torch.bfloat16, enabled=fast)
+    return torch.autocast(device.type, torch.bfloat16) if fast else nullcontext()
 
 
 def learning_rate_factor(step: int, steps: int, warm_up: int = 300, decay: float = 0.25) -> float:
@@ -148,11 +149,10 @@ def fit(
 
 def _backward(loss: Callable[[Any], Tensor], parameters: list[nn.Parameter]) -> Callable[[Any], Tensor]:
     """A function of a batch that leaves its gradients in the parameters and returns its loss."""
-    device = parameters[0].device
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+    on_cuda = parameters[0].device.type == "cuda"  # not every kind of device has an autocast
 
     def backward(batch: Any) -> Tensor:
-        with autocast:
+        with torch.autocast("cuda", torch.bfloat16) if on_cuda else nullcontext():
             value = loss(batch)
         for parameter in parameters:
             parameter.grad = None
