@@ -4,10 +4,11 @@
     with accelerator.Accelerator():     # calls on its tensors are computed
         pipe.to("pretend")
 
-What fails on a GPU because of a tensor's device fails here too: an operation on tensors of both devices raises
-"Expected all tensors to be on the same device". As there, a CPU scalar may join in, a CPU tensor may be an
-index, and a copy goes either way. `Accelerator.copies` and `.waits` count what would cost a GPU time: copies to
-the host, and reads of a value, which wait for it. A process that has imported this keeps the device for good.
+What fails on a GPU because of a tensor's device fails here too: an operation on tensors of both devices
+raises "Expected all tensors to be on the same device". As there, a CPU scalar may join in, a CPU tensor may
+be an index, and a copy goes either way. `Accelerator.copies` and `.waits` count what would cost a GPU time:
+copies to the host, and reads of a value, which wait for it. A process that has imported this keeps the
+device for good.
 """
 
 from __future__ import annotations
