@@ -1,10 +1,10 @@
-"""Pictures whose truth is known for every pixel, in two fixed splits.
+"""Data sets: pictures with a label for every pixel, in two fixed splits.
 
 data = load_data("voc", split="test", root="data/VOCdevkit")
 data.names[0], data[0].labels, data.classes
 
 base.py        what a data set is, and what its files have to be
-emoji_sets.py  the little world's own: rendered scenes, and pictures that the bundled model draws
+emoji_sets.py  rendered scenes of emoji, and pictures that the bundled model generates
 pascal.py      Pascal VOC 2012 and Pascal Context, as they are downloaded
 coco.py        COCO-Object, from COCO's own annotation files
 folders.py     a folder of images and label maps; the layout of the OVAM authors' sets
@@ -31,7 +31,7 @@ DATA: dict[str, type[Data]] = {
     "ovam-sim": OVAMSim,
     "ovam-cap": OVAMCap,
 }
-"""Each is called with (root, split), root being a Path or None."""
+"""Name → class, to call with (root, split); root is a Path or None."""
 
 
 def load_data(name: str, *, split: str = "test", root: str | Path | None = None) -> Data:

@@ -1,4 +1,4 @@
-"""What a data set is: examples with a truth for every pixel, in two fixed splits."""
+"""What a data set is: examples with a label for every pixel, in two fixed splits."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from PIL import Image
 IGNORED = 255
 """The label of pixels that do not count."""
 SPLITS = ("validation", "test")
-"""Thresholds are chosen on the first and reported on the second."""
+"""Thresholds are chosen on the first; scores are reported on the second."""
 NEAR = 6.0
-"""Of 255: how far thumbnails of one picture, drawn on two machines, may be apart; another seed's are by
-40."""
+"""The largest mean difference, of 255, between thumbnails of one picture generated on two machines; those of
+two seeds differ by 40."""
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One picture and its truth.
+    """One picture and its labels.
 
     `labels` (h, w) uint8: 0 is the background, k the class `classes[k - 1]` of its data set, 255 does not
     count.
-    `image`: the picture, of the same size; None where the model draws it, from `prompt` and `seed`.
-    `prompt`: what the picture was drawn from or what is known about it; None for a mere photograph.
+    `image`: the picture, of the same size; None where the model generates it, from `prompt` and `seed`.
+    `prompt`: what the picture was generated from, or a caption; None where there is none.
     """
 
     name: str
@@ -48,9 +48,10 @@ class Data:
         data = load_data("voc", split="test", root="data/VOCdevkit")
         data.names[0], data[0].labels, data.classes
 
-    Subclasses set `classes` and `names`, which are unique and do not depend on what was read before, and
-    `truth`, a few words on where the labels come from; and define `read`, and `source` where the labels lie
-    in files. `steps`, `guidance`: how pictures are drawn that are not given, or were drawn by a model.
+    Subclasses set `classes`; `names`, which are unique and do not depend on what was read before; and
+    `truth`, a few words on where the labels come from. They define `read`, and `source` where the labels lie
+    in files. `steps`, `guidance`: with how many denoising steps and which guidance scale a picture is
+    generated from its prompt and seed.
     """
 
     classes: tuple[str, ...] = ()
@@ -73,7 +74,7 @@ class Data:
         return None if image is None else thumbnail(image)
 
     def verify(self, index: int, image: Image.Image) -> None:
-        """ValueError unless a picture that was drawn anew is the one that was labelled."""
+        """ValueError unless a picture that was generated again is the one that was labelled."""
         seen = self.seen(index)
         if seen is not None and np.abs(thumbnail(image) - seen).mean() > NEAR:
             raise ValueError(
@@ -83,7 +84,7 @@ class Data:
             )
 
     def content_hash(self, indices: Sequence[int]) -> str:
-        """Twelve letters that tell these examples from others of the same names: all of them are read."""
+        """A hash of the contents of these examples, which are all read: 12 hexadecimal digits."""
         known: dict[tuple[int, ...], str] = self.__dict__.setdefault("_hashes", {})
         if (key := tuple(indices)) not in known:
             digest = hashlib.sha256()
@@ -108,7 +109,7 @@ class Data:
 
 
 def check(example: Example, classes: tuple[str, ...], source: Path | None = None) -> None:
-    """ValueError where an example's labels and image do not fit together, or mean no class.
+    """ValueError where an example's labels do not fit its image, or stand for no class.
 
     `source`: the file of the labels, which the error then names instead of the example.
     """
@@ -132,19 +133,19 @@ def check(example: Example, classes: tuple[str, ...], source: Path | None = None
 
 
 def thumbnail(image: Image.Image) -> np.ndarray:
-    """Mean colours of 4×4 parts of the image, (48,) in 0 to 255."""
+    """The mean colours of 4×4 parts of the image, (48,), in 0 to 255."""
     return np.asarray(image.convert("RGB").resize((4, 4), Image.Resampling.BOX), float).ravel()
 
 
 def require(path: Path, what: str) -> Path:
-    """The path; FileNotFoundError where it is not there, `what` saying where to get it and to put it."""
+    """The path; FileNotFoundError where it is not there. `what` says where to get it and where to put it."""
     if not path.exists():
         raise FileNotFoundError(f"'{path}' is not there: {what}")
     return path
 
 
 def require_names(names: Iterable[str]) -> None:
-    """ValueError for a name by which a file of results would come to lie outside their folder."""
+    """ValueError for a name that would put a file of results outside their folder."""
     for name in names:
         for path in (PurePosixPath(name), PureWindowsPath(name)):  # results travel between systems
             if path.is_absolute() or ".." in path.parts:
@@ -155,7 +156,7 @@ def require_names(names: Iterable[str]) -> None:
 
 
 def read_text(path: Path, what: str) -> str:
-    """A text file; FileNotFoundError as `require`, ValueError where it is not in UTF-8."""
+    """The text of a file; FileNotFoundError as `require`, ValueError where it is not in UTF-8."""
     try:
         return require(path, what).read_text("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -202,10 +203,10 @@ def _opened(path: Path, what: str) -> Image.Image:
 
 
 def split_by_name(names: list[str], split: str, share: int = 4) -> list[str]:
-    """The names of a split, where the data set has none of its own.
+    """The names that belong to `split`, for a data set without splits of its own.
 
     One in `share` is for validation, by a hash of the name, so that an added example moves no other. Raises
-    ValueError where none is left.
+    ValueError where the split is empty.
     """
     chosen = [
         name for name in sorted(names) if (crc32(name.encode()) % share == 0) == (split == "validation")

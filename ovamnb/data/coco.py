@@ -1,4 +1,4 @@
-"""COCO-Object: the 80 kinds of things in COCO, from its own annotation files."""
+"""COCO-Object: the 80 object classes of COCO, from its own annotation files."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ class COCOObject(Data):
         data = load_data("coco-object", split="test", root="data/coco-object")
 
     Thresholds are chosen on train2017 (the split "validation") and scores are of val2017 ("test"). Labels
-    (h, w) are 1 to 80 in the order of COCO's category ids. They are drawn from instances_*2017.json:
+    (h, w) are 1 to 80 in the order of COCO's category ids. They are made from instances_*2017.json:
 
     - Where objects overlap, the smaller one is on top: a cup stands before the table, not behind it.
-    - A crowd is outlined as a whole, gaps and all, so its pixels do not count (255), but those of an object
-      that is outlined by itself in it do.
-    - A photograph with no object stays: all background, and whatever is found in it is wrong.
+    - A crowd is outlined as a whole, gaps included, so its pixels do not count (255), except those of an
+      object in it that has an outline of its own.
+    - A photograph with no object is kept, as all background.
 
-    The usual conversion relabels the pixel maps of COCO-Stuff instead and counts all they leave open as
-    background; scores can differ a little. The list of train2017 is half a gigabyte, read
-    whole: that takes half a minute and about 2 GB.
+    The usual conversion relabels the pixel maps of COCO-Stuff instead, and counts what they leave unlabelled
+    as background; scores can differ a little. The annotation file of train2017 has half a gigabyte: to read
+    it takes half a minute and about 2 GB of memory.
 
     Raises ImportError without pycocotools, FileNotFoundError, with where to get it, for what is missing, and
     ValueError for what is damaged.
@@ -99,22 +99,22 @@ class COCOObject(Data):
 
     def _labels(self, things: list[dict[str, Any]], h: int, w: int) -> np.ndarray:
         labels = np.zeros((h, w), np.uint8)
-        drawn: list[tuple[bool, int, int, np.ndarray]] = []
+        masks: list[tuple[bool, int, int, np.ndarray]] = []
         for thing in things:
             try:
-                mask = _drawn(thing["segmentation"], h, w)
+                mask = _rasterized(thing["segmentation"], h, w)
                 label, crowd = self.label[thing["category_id"]], bool(thing.get("iscrowd", 0))
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(f"'{self.file}': object {thing.get('id')} is damaged: {error!r}") from None
-            drawn.append((crowd, int(mask.sum()), IGNORED if crowd else label, mask))
+            masks.append((crowd, int(mask.sum()), IGNORED if crowd else label, mask))
         # Crowds first and then from large to small: what comes later covers what came before.
-        for *_, label, mask in sorted(drawn, key=lambda one: (not one[0], -one[1])):
+        for *_, label, mask in sorted(masks, key=lambda one: (not one[0], -one[1])):
             labels[mask] = label
         return labels
 
 
-def _drawn(segmentation: list[list[float]] | dict[str, Any], h: int, w: int) -> np.ndarray:
-    """The pixels (h, w) bool of polygons [x, y, x, y, …] or of a run-length code, by pycocotools."""
+def _rasterized(segmentation: list[list[float]] | dict[str, Any], h: int, w: int) -> np.ndarray:
+    """The mask (h, w) bool of polygons [x, y, x, y, …] or of a run-length code, by pycocotools."""
     mask = _mask()
     if isinstance(segmentation, dict):
         if list(segmentation["size"]) != [h, w]:

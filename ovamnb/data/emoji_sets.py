@@ -1,9 +1,9 @@
-"""The data sets of the little world: rendered scenes with exact masks, and pictures that the bundled model
-draws, whose truth an oracle told.
+"""The emoji data sets: rendered scenes with exact masks, and pictures that the bundled model generates,
+labelled by an oracle segmenter.
 
-A drawn picture is not stored: a prompt and a seed make it again on any machine, to the last visible shade.
-Its label map is, since the oracle takes hours to train (`python -m workshop.make.label_sets`), and a
-thumbnail, by which a model that draws something else is found out.
+A generated picture is not stored: its prompt and seed give it again on any machine, without a visible
+difference. Stored are its label map, since the oracle takes hours to train
+(`python -m workshop.make.label_sets`), and a thumbnail, to notice a model that generates another picture.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from ..emoji.streams import of_concept
 from .base import Data, Example
 
 STEPS, GUIDANCE = 25, 4.0
-"""By which the pictures of the drawn sets were made."""
+"""The denoising steps and the guidance scale of the generated pictures."""
 FOLDER = Path(__file__).parents[1] / "assets" / "sets"
 RENDERED = {"validation": 2, "test": 3, "downstream": 15}
-"""Scenes of each concept: the first shows one object, the next two, then three, and so on from the start."""
+"""Scenes of each concept: they show one, two and three objects in turn."""
 
 
 class Rendered(Data):
-    """emoji-real: rendered scenes. No prompt is known, as of a photograph; the truth is exact.
+    """emoji-real: rendered scenes with exact masks, without a prompt, as photographs are.
 
     data = Rendered(None, "test")
     data[0].image, data[0].labels
@@ -44,21 +44,21 @@ class Rendered(Data):
     def read(self, index: int) -> Example:
         concept, number = divmod(index, RENDERED[self.split])
         turn, objects = divmod(number, 3)
-        # A seed for each turn: the scenes of those before need not be looked for again.
+        # A seed for each turn of one, two, three: earlier scenes need not be rendered again.
         [picture] = of_concept(self.split, CONCEPTS[concept], 1, objects=objects + 1, seed=turn)
         return Example(self.names[index], picture.labels, Image.fromarray(picture.image))
 
 
 class Pool(Rendered):
-    """420 more scenes of the same kind, for other networks to learn from; in no other use's stream."""
+    """420 more scenes of the same kind, to train other networks on; nothing else uses their stream."""
 
     def __init__(self) -> None:
         super().__init__(None, "downstream")
 
 
 class Drawn(Data):
-    """Pictures that the bundled model draws, from prompts and seeds in `kind`.json; labels in `kind`.png, one
-    tile below the other."""
+    """Pictures that the bundled model generates, from prompts and seeds in `kind`.json; labels in `kind`.png,
+    one tile below the other."""
 
     kind: str
     classes = CONCEPTS
@@ -93,7 +93,7 @@ class Simple(Drawn):
 
 
 class Captioned(Drawn):
-    """emoji-cap: free captions of one or two objects, as COCO-cap in the OVAM paper; a class may be there
-    under another word than its name."""
+    """emoji-cap: free captions of one or two objects, as COCO-cap in the OVAM paper; they may name a class by
+    another word."""
 
     kind = "emoji-cap"

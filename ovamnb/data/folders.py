@@ -42,14 +42,15 @@ class Folder(Data):
 
     The folder holds images/NAME.jpg (or .png, .jpeg, .webp, .bmp), labels/NAME.png, of one channel or with a
     palette (h, w), 0 for the background, k for the k-th class, 255 for what does not count; and classes.txt,
-    one class a line. If it likes:
+    one class a line. Optional are:
 
-    - validation.txt and test.txt, a name a line; without them one picture in four is for validation, by name;
-    - prompts.csv with the columns name, prompt, seed; the last two may be empty. Of a picture that has a
-      prompt, the image may be missing: the model draws it, from seed 0 if none is given. Where both image
-      and seed are there, it is drawn again and must be the same.
+    - validation.txt and test.txt, one name a line; without them one picture in four, by name, is for
+      validation;
+    - prompts.csv with the columns name, prompt, seed; the last two may be empty. A picture with a prompt
+      needs no image: the model generates it, from seed 0 if none is given. A picture with both an image and
+      a seed is generated again and must come out the same.
 
-    Raises FileNotFoundError for what is missing, and ValueError for what is damaged or says two things.
+    Raises FileNotFoundError for what is missing, and ValueError for what is damaged or contradictory.
     """
 
     truth = "label maps in a folder"
@@ -88,7 +89,7 @@ class Folder(Data):
     def _names(self, split: str) -> tuple[str, ...]:
         lists = {which: self.root / f"{which}.txt" for which in ("validation", "test")}
         if not any(path.exists() for path in lists.values()):
-            # An image without labels is one of them, to be missed aloud.
+            # An image without labels counts, so that its missing labels are reported.
             labels = {path.stem for path in (self.root / "labels").glob("[!.]*.png")}
             return tuple(split_by_name([*(labels | self.files.keys())], split))
         both = "of validation.txt and test.txt, give both or neither."
@@ -119,13 +120,13 @@ class OVAMSim(Data):
         data = load_data("ovam-sim", split="test", root="data/ovam-sim")
 
     In the layout of the authors' evaluation: annotations/CLASS_MODEL_seedSEED_….png, where what is not black
-    is the object; images/CLASS_MODEL_seedSEED.png, or no folder images/ at all, and the model draws them; and
+    is the object; images/CLASS_MODEL_seedSEED.png, or no folder images/ at all: the model generates them; and
     voc_sim.csv (classname, prompt, seed) in the folder or beside it; without it the prompt is the above.
     CLASS is one of VOC's 20, with spaces or hyphens. Labels are (h, w), all but the object's class is 0.
     One picture in four, by name, is for validation.
 
-    Raises FileNotFoundError, with where to get it, for what is missing, and ValueError for a file name that
-    does not say what it should, and for what is damaged.
+    Raises FileNotFoundError, with where to get it, for what is missing, and ValueError for a file name of
+    another form, and for what is damaged.
     """
 
     classes = VOC_CLASSES
@@ -168,12 +169,12 @@ class OVAMSim(Data):
         label = VOC_CLASSES.index(self.said[name]["word"]) + 1
         labels = np.asarray(read_image(path, self.remedy)).any(-1).astype(np.uint8) * np.uint8(label)
         image = None
-        if self.drawn:  # a single one that is missing is an error: drawn anew, it could look otherwise
+        if self.drawn:  # a missing one is an error: generated again, it could differ
             image = read_image(self.root / "images" / f"{name}.png", f"'{path}' annotates it. {self.remedy}")
         return Example(name, labels, image, self.prompts[name], int(self.said[name]["seed"]))
 
     def _prompts(self) -> dict[str, str]:
-        """The name of the image → what it was drawn from."""
+        """The name of the image → its prompt."""
         # The authors keep the table beside the folder; whoever copies the folder puts it inside.
         inside, beside = self.root / self.table, self.root.absolute().parent / self.table
         path = beside if beside.exists() and not inside.exists() else inside
@@ -191,7 +192,7 @@ class OVAMSim(Data):
 
 
 class OVAMCap(OVAMSim):
-    """COCO-cap of the OVAM paper: images drawn from captions of COCO, with one of VOC's classes annotated.
+    """COCO-cap of the OVAM paper: images generated from COCO's captions, with one of VOC's classes annotated.
 
         data = load_data("ovam-cap", split="test", root="data/ovam-cap")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .base import Data, Example, read_image, read_labels, read_lines, require
 
-# In VOC's order; its own spelling is pottedplant, diningtable, tvmonitor, which no text encoder was taught.
+# In VOC's order; its own spelling is pottedplant, diningtable, tvmonitor, which no text encoder knows.
 VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
     *("dining table", "dog", "horse", "motorbike", "person", "potted plant", "sheep", "sofa", "train", "tv"),
@@ -26,13 +26,13 @@ LISTS = {"validation": "train.txt", "test": "val.txt"}  # the labels of VOC's ow
 
 
 class Pascal(Data):
-    """What both have in common: a folder of a year of VOCdevkit, its lists, its photographs, its label maps.
+    """What both sets have in common: a year's folder of VOCdevkit, with lists, photographs and label maps.
 
     `root` is that folder, VOCdevkit around it, or the folder around VOCdevkit.
     """
 
     usual: str
-    """The place of the data set where no root is given."""
+    """The folder of the data set, below data/, where no root is given."""
     year: str
     lists: str
     """The folder of the lists, below ImageSets."""
@@ -63,8 +63,8 @@ class VOC(Pascal):
 
     As the papers do, thresholds are chosen on its train list (1464 photographs: the split "validation") and
     scores are of its val list (1449: "test"). Labels are (h, w), each photograph has its own size; 255 marks
-    the outlines of objects and what is too hard to tell. Reads the folder itself, with Pillow, since
-    torchvision, whose class VOCSegmentation makes just this folder, is to be had for one build of torch only.
+    the outlines of objects and what is too hard to tell. Reads the folder with Pillow, not with torchvision
+    (whose VOCSegmentation makes this folder), since each torchvision fits one build of torch only.
 
     Raises FileNotFoundError, with where to get it, for what is missing, and ValueError for what is damaged.
     """
@@ -85,8 +85,8 @@ class Context(Pascal):
 
     In the form that MMSegmentation's converter writes: VOC2010/SegmentationClassContext/NAME.png with 0 for
     the background, which is whatever is none of the 59, and 1 to 59; and the lists
-    VOC2010/ImageSets/SegmentationContext/train.txt ("validation") and val.txt ("test"). Not to be taken for
-    maps that have been shifted (0 to 58, 255 for the background): nothing in them tells.
+    VOC2010/ImageSets/SegmentationContext/train.txt ("validation") and val.txt ("test"). Do not give
+    maps that were shifted (0 to 58, 255 for the background): they cannot be told apart and would be misread.
 
     Raises FileNotFoundError, with where to get it, for what is missing, and ValueError for what is damaged.
     """

@@ -1,12 +1,12 @@
-"""What a labelled training set is worth: a small network learns from it and is tested on real pictures.
+"""What a labelled training set is worth: a small network is trained on it and tested on real pictures.
 
-    pictures.py  pictures of any sizes as batches of one size, a little different every time
-    network.py   the networks, from random weights
-    fit.py       the training loop that everything here is trained by
-    learn.py     training one, asking it, counting its mistakes
-    sources.py   where labelled pictures come from, with labels that mean the same
+    pictures.py  pictures of any sizes as randomly varied batches of one size
+    network.py   the networks, with random weights
+    fit.py       the training loop that everything here uses
+    learn.py     training a network, predicting with it, scoring it
+    sources.py   where labelled pictures come from, with their labels matched
     study.py     many trainings, which can be killed, resumed and spread over processes
-    table.py     what came out, as a table and as CSV
+    table.py     the results, as a table and as CSV
 
 The command is `python -m ovamnb.downstream`. Such sets are made by `python -m ovamnb.synthesize`.
 """

@@ -4,9 +4,10 @@
     python -m ovamnb.downstream --real voc --root data/VOCdevkit --synthetic runs/synthetic --size 256 320
     accelerate launch --num_processes 4 -m ovamnb.downstream --synthetic runs/synthetic
 
-The network is trained from scratch on k real pictures, on a source's, on both, and on one then the other:
-each time as many steps. A source is [NAME=]DIR[:MASKS], a folder of `python -m ovamnb.synthesize`, with
-another folder of label maps in it if one likes. An interrupted study goes on where it stopped.
+The network is trained from scratch on k real pictures, on a source's, on both, and on one after the other,
+for the same number of steps each time. A source is [NAME=]DIR[:MASKS]: a folder that
+`python -m ovamnb.synthesize` wrote, and optionally which of its folders of label maps. An interrupted study
+goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -35,20 +36,22 @@ def main(arguments: list[str] | None = None) -> None:
     )
     add, usual = parser.add_argument, Training()
     mixes = "; ".join(f"{name}: {what}" for name, what in MIXES.items())
-    add("--synthetic", nargs="+", default=[], metavar="[NAME=]DIR[:MASKS]", help="synthetic sources")
-    add("--real", default="emoji-real", help="emoji-real, voc, folder, … (default %(default)s)")
+    add("--synthetic", nargs="+", default=[], metavar="[NAME=]DIR[:MASKS]", help="sources, as above")
+    add("--real", default="emoji-real", help="the real set: emoji-real, voc, … (default %(default)s)")
     add("--root", type=Path, help="the folder of the real set (default: data/NAME)")
-    add("--sizes", nargs="+", type=int, default=[25, 100, 400], help="numbers k of real pictures")
-    add("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    sizes = "numbers k of real pictures (default 25 100 400)"
+    add("--sizes", nargs="+", type=int, default=[25, 100, 400], help=sizes)
+    add("--seeds", nargs="+", type=int, default=[0, 1, 2], help="seeds of repetitions (default 0 1 2)")
     add("--mixes", nargs="+", default=[*MIXES], metavar="MIX", help=f"{mixes} (default: all)")
     add("--network", default=usual.network, help=f"{', '.join(NETWORKS)} (default %(default)s)")
-    add("--steps", type=int, default=usual.steps, help="of the optimiser (default %(default)s)")
-    add("--batch", type=int, default=usual.batch, help="pictures a step (default %(default)s)")
-    add("--size", nargs=2, type=int, default=usual.size, metavar=("H", "W"), help="of pictures in training")
+    add("--steps", type=int, default=usual.steps, help="training steps (default %(default)s)")
+    add("--batch", type=int, default=usual.batch, help="pictures per step (default %(default)s)")
+    size = f"size in pixels into which pictures are scaled to fit (default {usual.size[0]} {usual.size[1]})"
+    add("--size", nargs=2, type=int, default=usual.size, metavar=("H", "W"), help=size)
     add("--device", help="cuda, mps or cpu (default: the best there is)")
     add("--out", type=Path, default=Path("runs/downstream"), help="where results go (default %(default)s)")
-    add("--csv", type=Path, help="where the tables go too (default: beside the results)")
-    add("--quiet", action="store_true", help="no bar of progress")
+    add("--csv", type=Path, help="the folder of the CSV tables (default: that of the results)")
+    add("--quiet", action="store_true", help="no progress bar")
     given = parser.parse_args(arguments)
     with ends(parser.prog, WRONG):
         for folder in filter(None, (given.out, given.csv)):
@@ -69,7 +72,7 @@ def main(arguments: list[str] | None = None) -> None:
         )
         study.prepare(given.out)
 
-    # Whoever is done waits for the others, however long they take.
+    # A process that is done waits for the others, however long they take.
     state = PartialState(cpu=given.device == "cpu", timeout=timedelta(days=7))
     study.run(given.out)
     state.wait_for_everyone()

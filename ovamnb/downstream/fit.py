@@ -4,11 +4,11 @@ device.
     fit("unet", module, loss, batches, steps=20_000, learning_rate=1e-3, folder=Path("runs/bundled"))
 
 `loss(batch)` returns a scalar; `batches(start)` yields batches, each a tensor or several that begin with
-one, from step `start` on, so that a resumed run sees what an uninterrupted one would have seen. Whatever is
-drawn at random for step i (by `batches` or by `loss`, from torch's global generator) follows from `seed` and
-i alone: a run that was killed and resumed ends with the same weights, bit for bit, as one that was not.
+one, from step `start` on, so that a resumed run gets the batches that an uninterrupted one would have got.
+The random numbers of step i (of `batches` or `loss`, from torch's global generator) depend on `seed` and i
+alone: a run that was killed and resumed ends with the same weights, bit for bit, as one that was not.
 
-Checkpoints are safetensors, there whole or not at all: an interrupted run loses at most `every` seconds and
+Checkpoints are safetensors, written whole or not at all: an interrupted run loses at most `every` seconds and
 never a file. Without a folder nothing is written.
 """
 
@@ -36,7 +36,7 @@ from ..plumbing.files import whole
 
 @dataclass
 class Run:
-    """What a run has cost so far; kept in its checkpoint, so that a resumed run adds up."""
+    """The progress of a run; kept in its checkpoint, so that a resumed run counts on from there."""
 
     step: int = 0
     scenes: int = 0
@@ -46,7 +46,7 @@ class Run:
 
 
 def half_precision(device: torch.device) -> AbstractContextManager:
-    """bfloat16 where a processor multiplies it faster: on CUDA, and on CPUs with AVX-512 for it (a fifth)."""
+    """Autocast to bfloat16 where that is faster: on CUDA, and (by a fifth) on CPUs with AVX-512 BF16."""
     fast = device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_avx512_bf16_supported())
     return torch.autocast(device.type, torch.bfloat16) if fast else nullcontext()
 
@@ -88,10 +88,10 @@ def fit(
     1. On CUDA the loss runs under bfloat16 autocast.
     backward: in place of the loss and its `.backward()`: takes a batch, leaves the gradients in the
     parameters and returns the loss.
-    seed: of the random numbers of each step; the caller's own stream of them stays where it was.
+    seed: of the random numbers of each step; the caller's random state is left as it was.
     folder: None for a run too short to be worth a checkpoint. every: seconds between checkpoints. until: a
-    moment of `time.monotonic`; the step that is under way then is the last one, and a checkpoint follows it.
-    quiet: no bar of progress. Raises FloatingPointError if the loss is no longer finite, naming the last
+    time of `time.monotonic`; the step that is under way then is the last one, and a checkpoint follows it.
+    quiet: no progress bar. Raises FloatingPointError if the loss is no longer finite, naming the last
     checkpoint.
     """
     parameters = [p for p in module.parameters() if p.requires_grad]

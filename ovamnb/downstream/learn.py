@@ -1,4 +1,4 @@
-"""A network learns to segment from labelled pictures, and is asked.
+"""Train a segmentation network on labelled pictures, predict with it, and score it.
 
     module = train([synthetic, real], real.classes, steps=300)      # Data, or any examples
     table = score(module, test)                                     # (class + 1, class + 1)
@@ -28,16 +28,15 @@ from .pictures import Sample, drawn, fitting, pixels, resized, sample
 from .sources import matched
 
 WARM_UP = 0.05
-"""Of the steps."""
+"""The share of the steps in which the learning rate rises."""
 
 
 @dataclass(frozen=True)
 class Training:
     """How a network is trained: the same for every source and mix, so that only the pictures differ.
 
-    network: one of NETWORKS. steps: of the optimiser. batch: pictures a step. size: (h, w) in pixels, the
-    largest that pictures are shown to the network at. Raises ValueError for an unknown network and for
-    counts below one.
+    network: one of NETWORKS. steps: of the optimiser. batch: pictures per step. size: (h, w) in pixels, into
+    which pictures are scaled to fit. Raises ValueError for an unknown network and for counts below one.
     """
 
     network: str = DEFAULT
@@ -63,7 +62,7 @@ def train(
     **recipe,
 ) -> Segmenter:
     """A new network, trained on all sources: as many pictures of one as of another in each batch; or with
-    `then` on one after the other, each for its share of the steps.
+    `then` on one after the other, each for an equal share of the steps.
 
     sources: labels of a Data are matched to `classes` by name; other examples have them already. recipe: as
     for Training. Raises ValueError as Training and Matched, and for no pictures.
@@ -85,7 +84,7 @@ def train_samples(
     device: str | None = None,
     quiet: bool = False,
 ) -> Segmenter:
-    """As `train`, of samples that are read already."""
+    """As `train`, on samples that were read already."""
     if not pools or not all(pools):
         raise ValueError("A source has no pictures: there is nothing to learn from.")
     place = find_device(device)
@@ -130,19 +129,19 @@ def predict(module: Segmenter, image: Image.Image) -> Tensor:
     """The label of each pixel of a picture of any size: (h, w) int64, 0 for the background, k for
     `module.classes[k - 1]`.
 
-    The network sees the picture as large as it fits into `module.size`; its answer is enlarged.
+    The picture is scaled to fit into `module.size`, and the logits are scaled back.
     """
     w, h = image.size
     small = resized(image, fitting((h, w), module.size))
     place = next(module.parameters()).device
-    seen = torch.from_numpy(np.array(small)).permute(2, 0, 1)
-    logits = module(pixels(seen)[None].to(place)).float()
+    planes = torch.from_numpy(np.array(small)).permute(2, 0, 1)
+    logits = module(pixels(planes)[None].to(place)).float()
     return F.interpolate(logits, size=(h, w), mode="bilinear", align_corners=False)[0].argmax(dim=0).cpu()
 
 
 def score(module: Segmenter, examples: Data | Iterable[Example]) -> Tensor:
-    """Who was taken for whom in all examples, (class + 1, class + 1) int64, rows are the truth: see
-    `evaluation.counts`, whose `mean_iou` makes one number of it.
+    """The confusion over all examples, (class + 1, class + 1) int64, rows are the truth: see
+    `evaluation.metrics`, whose `mean_iou` makes one number of it.
 
     Labels of a Data are matched to `module.classes` by name; other examples have them already.
     """

@@ -1,11 +1,11 @@
-"""Small segmentation networks from random weights, of well-kept libraries.
+"""Small segmentation networks with random weights, from well-maintained libraries.
 
     module = Segmenter("unet", ("cat", "dog"), (64, 64))
     module(images)                                  # (batch, class + 1, h, w)
 
-Why diffusers' U-Net: after 75 seconds of one core with 400 rendered scenes, shown at 64×64, its mIoU is .24,
-that of transformers' UperNet .19 and SegFormer .05. MONAI's U-Net comes to .25, no reason for one more
-library. Shown at 128×128, where a picture takes longer, none came above .11 in 50 to 60 seconds.
+Why diffusers' U-Net: after 75 seconds of training on one core with 400 rendered scenes at 64×64, its mIoU is
+.24, that of transformers' UperNet .19 and SegFormer .05. MONAI's U-Net reaches .25, no reason for one more
+library. At 128×128, where a picture takes longer, none exceeded .11 in 50 to 60 seconds.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 PATCH = 4
-"""Side of the squares of pixels that the U-Net takes as one."""
+"""Side of the squares of pixels that the U-Net merges into one."""
 MULTIPLE = 32
-"""Of which the sides are that a network sees; what a picture lacks is filled with its edge."""
+"""The sides of a network's input are multiples of this: pictures are padded with their edge pixels."""
 
 
 class UNet(nn.Module):
@@ -40,7 +40,7 @@ class UNet(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.net(F.pixel_unshuffle(images, PATCH), timestep=0).sample  # there is no time here
+        return self.net(F.pixel_unshuffle(images, PATCH), timestep=0).sample  # no diffusion: no time
 
 
 class UperNet(nn.Module):
@@ -76,7 +76,7 @@ class UperNet(nn.Module):
 
 NETWORKS: dict[str, type[nn.Module]] = {"unet": UNet, "upernet": UperNet}
 RATES = {"unet": 3e-3, "upernet": 4e-3}
-"""The peak of the learning rate of each."""
+"""The peak learning rate of each network."""
 DEFAULT = "unet"
 
 
@@ -87,10 +87,10 @@ def check_network(name: str) -> None:
 
 
 class Segmenter(nn.Module):
-    """A network with what it needs to be asked: images (batch, 3, h, w) in [-1, 1], of any size, → logits
+    """A network with its classes and size: images (batch, 3, h, w) in [-1, 1], of any size, → logits
     (batch, class + 1, h, w), the background's first.
 
-    `classes`: the names of labels 1, 2, …. `size` (h, w): the largest that it was shown pictures at.
+    `classes`: the names of labels 1, 2, …. `size` (h, w): into which pictures are scaled to fit.
     """
 
     def __init__(self, name: str, classes: tuple[str, ...], size: tuple[int, int]) -> None:

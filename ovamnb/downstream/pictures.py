@@ -1,9 +1,9 @@
-"""Pictures of any sizes as batches of one size, a little different every time.
+"""Pictures of any sizes as randomly varied batches of one size.
 
     samples = [sample(example, size=(128, 128)) for example in data]
     images, labels = drawn([samples], step=0, batch=16, size=(128, 128), seed=0)
 
-Batch number i depends on the seed and on i alone, so that nothing that happened before can change it.
+Batch number i depends on the seed and on i alone.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from torch import Tensor
 from ..data.base import IGNORED, Example
 
 ZOOM = (0.85, 1.2)
-"""How large a picture comes up in training: 1 is as large as it fits in, more cuts a part out, less leaves a
-margin, which does not count."""
+"""The range of scales in training: at 1 a picture just fits in; more crops it; less leaves a margin, which
+does not count."""
 COLOUR = 0.1
-"""How far brightness (of half the range), contrast and saturation (of themselves) vary."""
+"""The largest change of brightness (in half its range), contrast and saturation (relative)."""
 
 Sample = tuple[Tensor, Tensor]
 """image (3, h, w) uint8, labels (h, w) uint8."""
 
 
 def fitting(own: tuple[int, int], size: tuple[int, int]) -> float:
-    """By how much a picture of `own` (h, w) pixels is enlarged to fit into `size` (h, w)."""
+    """The factor that scales a picture of `own` (h, w) pixels to fit into `size` (h, w)."""
     return min(size[0] / own[0], size[1] / own[1])
 
 
@@ -41,7 +41,7 @@ def resized(image: Image.Image, factor: float) -> Image.Image:
 
 
 def sample(example: Example, size: tuple[int, int]) -> Sample:
-    """Image (3, h, w) and labels (h, w) of an example, no larger than `ZOOM` ever asks for.
+    """Image (3, h, w) and labels (h, w) of an example, no larger than `ZOOM` ever needs.
 
     Large photographs are reduced here, once and by a filter that averages; `varied` only interpolates.
     """
@@ -61,7 +61,7 @@ def drawn(
 ) -> tuple[Tensor, Tensor]:
     """Batch number `step`: images (batch, 3, h, w) in about [-1, 1], labels (batch, h, w) int64.
 
-    The pools take turns, whatever their sizes; of its pool every sample is as likely as another.
+    The pools take turns, whatever their sizes; within a pool every sample is equally likely.
     """
     rng = np.random.default_rng((seed, step))
     pairs = []
@@ -73,19 +73,19 @@ def drawn(
 
 
 def varied(image: Tensor, labels: Tensor, size: tuple[int, int], rng: np.random.Generator) -> Sample:
-    """Another view of a sample: image (3, h, w) float32, labels (h, w) int64, both of `size`.
+    """A random view of a sample: image (3, h, w) float32, labels (h, w) int64, both of `size`.
 
-    Mirrored or not, at a scale of ZOOM, somewhere; with other brightness, contrast and saturation. Whatever
-    lies outside the picture is labelled 255.
+    Mirrored or not, at a random scale in ZOOM and a random place; brightness, contrast and saturation vary.
+    Whatever lies outside the picture is labelled 255.
     """
     number, mirror, across, down, *colour = rng.random(7).tolist()
     low, high = map(math.log, ZOOM)
     factor = fitting(labels.shape, size) * math.exp(low + (high - low) * number)
-    # The share of the picture that is seen, and where its middle can lie, in affine_grid's -1 to 1.
-    seen = [side / (factor * own) for side, own in zip(size, labels.shape, strict=True)]
-    middle = [(2 * place - 1) * abs(1 - part) for place, part in zip((down, across), seen, strict=True)]
+    # The visible share of the picture, and the middle of the view, in affine_grid's -1 to 1.
+    visible = [side / (factor * own) for side, own in zip(size, labels.shape, strict=True)]
+    middle = [(2 * place - 1) * abs(1 - part) for place, part in zip((down, across), visible, strict=True)]
     flip = -1 if mirror < 0.5 else 1
-    theta = torch.tensor([[[flip * seen[1], 0, middle[1]], [0, seen[0], middle[0]]]])
+    theta = torch.tensor([[[flip * visible[1], 0, middle[1]], [0, visible[0], middle[0]]]])
     grid = F.affine_grid(theta, [1, 1, *size], align_corners=False)
     view = F.grid_sample(pixels(image)[None], grid, align_corners=False)[0]
     # Outside is 0: labels are one higher while they are sampled, so that 0 is no label.

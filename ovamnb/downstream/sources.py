@@ -1,8 +1,8 @@
-"""Where labelled pictures come from: a real data set to learn from and be tested on, and any number of
-others.
+"""Where labelled pictures come from: a real data set to train and test on, and any number of synthetic
+sources.
 
 name, data = source("oracle=runs/synthetic:Oracle")     # a folder of `python -m ovamnb.synthesize`
-data = Matched(data, real.classes)                      # its labels as the real set has them
+data = Matched(data, real.classes)                      # with the real set's labels
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ REAL = "real"
 
 
 class Matched(Data):
-    """A data set with its labels renumbered: class k is `classes[k - 1]`, whichever number it had before.
+    """A data set with its labels renumbered: label k is the class `classes[k - 1]`.
 
     Raises ValueError for a data set without pictures, and where it has a class that `classes` does not.
     """
@@ -54,7 +54,7 @@ class Matched(Data):
 
 
 def matched(source: Data | Iterable[Example], classes: Sequence[str]) -> Iterable[Example]:
-    """Examples with labels as `classes`: of a Data by name, others as they are. Raises as Matched."""
+    """Examples with the labels of `classes`: a Data is matched, others are kept. Raises as Matched."""
     return Matched(source, classes) if isinstance(source, Data) else source
 
 
@@ -62,7 +62,7 @@ def source(text: str) -> tuple[str, Data]:
     """Name and data of "[NAME=]DIR[:MASKS]", MASKS being the folder of label maps in DIR (default
     SegmentationClass), NAME by default both without a slash.
 
-    Raises ValueError for a name that cannot be part of a file's, FileNotFoundError for what is not there.
+    Raises ValueError for a name that cannot be part of a file name, FileNotFoundError for what is not there.
     """
     from ..synthesize.folder import MASKS, LabelledFolder
 
@@ -78,8 +78,8 @@ def source(text: str) -> tuple[str, Data]:
 
 
 def sources(texts: Sequence[str], classes: Sequence[str]) -> dict[str, Data]:
-    """Name → data with labels as `classes`. Raises as `source` and Matched, and ValueError for a
-    name that comes twice."""
+    """Name → data with the labels of `classes`. Raises as `source` and Matched, and ValueError for a name
+    that comes twice."""
     found: dict[str, Data] = {}
     for text in texts:
         name, data = source(text)
@@ -93,10 +93,10 @@ def sources(texts: Sequence[str], classes: Sequence[str]) -> dict[str, Data]:
 
 
 def real(name: str, root: Path | None) -> tuple[Data, Data]:
-    """The pool to choose from, and the test split. emoji-real has a pool of its own; of the other sets it is
-    the split that thresholds are chosen on, which for Pascal VOC is its training list.
+    """The pool of training pictures, and the test split. emoji-real has a pool of its own; that of another
+    set is its validation split, which for Pascal VOC is VOC's training list.
 
-    Raises as `load_data`, and ValueError for a set whose pictures a model has to draw first.
+    Raises as `load_data`, and ValueError for a set whose pictures a model has to generate first.
     """
     test = load_data(name, split="test", root=root)
     if name == "emoji-real":
@@ -112,7 +112,7 @@ def real(name: str, root: Path | None) -> tuple[Data, Data]:
 
 
 def chosen(count: int, k: int, seed: int) -> list[int]:
-    """Which k of `count` pictures: the first of an order that the seed decides, so that fewer are among more.
+    """Which k of `count` pictures: the first k of a random order by `seed`, so that a larger k adds to them.
 
     Raises ValueError unless 1 ≤ k ≤ count.
     """
@@ -122,7 +122,7 @@ def chosen(count: int, k: int, seed: int) -> list[int]:
 
 
 def content_hash(samples: Sequence[Sample]) -> str:
-    """Eight letters that tell these samples from others."""
+    """A hash of these samples, 8 hexadecimal digits."""
     value = 0
     for parts in samples:
         for part in parts:

@@ -1,10 +1,9 @@
-"""Which pictures are worth what: one network trained on many mixtures of them, each tested on the same ones.
+"""What training pictures are worth: a network trained on many mixtures, always tested on the same pictures.
 
     Study(pool, test, {"ours": data}, sizes=(25, 100)).run(folder)      # folder/runs/NAME.json for each
 
-Every run's result goes to a file of its own, so that an interrupted study loses at most a run for each
-process. Under `accelerate launch` each process takes every n-th run; the result does not depend on how many
-there are.
+Every run's result goes to a file of its own, so that an interrupted study loses at most one run per process.
+Under `accelerate launch` with n processes each takes every n-th run; the result does not depend on n.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ MIXES = {
     "then": "a source's for the first half of the steps, k real ones for the second",
 }
 KEYS = ("run", "table", "pictures")
-"""What the file of a run has to have."""
+"""What the file of a run must hold."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +52,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Study:
-    """What is trained on what.
+    """The trainings to compare.
 
-    `pool`: real pictures, of which `sizes` are chosen by the seed; `test`: others, held in memory.
-    `synthetic`: any number of sources, with the labels of the real set (see Matched). `mixes`: of MIXES. A
-    seed decides which real pictures, the initial weights and the order of batches, so that runs with one seed
-    differ in their pictures alone. `device`: as for `train`. `quiet`: no bars of progress.
+    `pool`: real pictures; `sizes`: how many of them to train on. `test`: other real pictures, held in memory.
+    `synthetic`: any number of sources, with the labels of the real set (see Matched). `mixes`: of MIXES.
+    `seeds`: each decides the choice of real pictures, the initial weights and the order of batches, so that
+    runs with one seed differ in their pictures alone. `device`: as for `train`. `quiet`: no progress bars.
     """
 
     pool: Data
@@ -89,7 +88,7 @@ class Study:
 
     @cached_property
     def runs(self) -> list[Run]:
-        """All of them, in the order in which they are run."""
+        """All runs, in order."""
         found = []
         for seed in self.seeds:
             for source in (REAL, *self.synthetic):
@@ -103,7 +102,7 @@ class Study:
         """Read the sources and write down what all results depend on.
 
         Raises ValueError for a folder that holds a study with other settings, or other pictures under a
-        source's name, and as Data for pictures that are not there or damaged.
+        source's name, and as Data for pictures that are missing or damaged.
         """
         about = {name: {"pictures": len(s), "contents": content_hash(s)} for name, s in self.sources.items()}
         write_settings(folder, self.settings())
@@ -121,7 +120,7 @@ class Study:
                 write(path, self.result(run))
 
     def settings(self) -> dict:
-        """All that a result depends on, what is in its name and the sources apart."""
+        """All that a result depends on, except for the sources and what its name says."""
         return {
             "recipe": asdict(self.recipe) | {"size": list(self.recipe.size)},
             "views": {"zoom": list(pictures.ZOOM), "colour": pictures.COLOUR},

@@ -1,4 +1,4 @@
-"""What came out of a study, as a table and as CSV."""
+"""The results of a study, as a table and as CSV."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class StudyTable:
         return rows
 
     def class_rows(self) -> list[tuple[str | int | float, ...]]:
-        """The IoU of each class in each run; NaN for one in neither truth nor answer."""
+        """The IoU of each class in each run; NaN for one in neither truth nor prediction."""
         names = ("background", *self.study.pool.classes)
         return [
             (run.source, run.mix, run.k, run.seed, name, value)
@@ -68,7 +68,7 @@ class StudyTable:
         return "\n".join([*self.header(), "", *lines])
 
     def header(self) -> list[str]:
-        """What stands above every table."""
+        """The lines above every table."""
         study = self.study
         counts = {run.source: found["pictures"] for run, found in self.found.items() if found["pictures"]}
         named = ", ".join(f"{name} {count}" for name, count in counts.items())
@@ -82,8 +82,8 @@ class StudyTable:
         ]
 
     def save(self, folder: Path) -> None:
-        """scores.csv, with COLUMNS; classes.csv, the IoU of each class in each run. Their first lines, which
-        begin with "#", are the header; `ovamnb.evaluation.report.read_table` reads them."""
+        """Writes scores.csv, with COLUMNS, and classes.csv, the IoU of each class in each run. Their first
+        lines, which begin with "#", are the header; `ovamnb.evaluation.report.read_table` reads them."""
         self.write(folder / "scores.csv", COLUMNS, self.rows())
         self.write(folder / "classes.csv", ("source", "mix", "k", "seed", "class", "IoU"), self.class_rows())
 
@@ -97,7 +97,7 @@ class StudyTable:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Mean ± standard deviation (of a sample, n - 1), as far as there are enough values."""
+    """Mean ± standard deviation (of a sample, n - 1), where there are two values or more."""
     if not values:
         return ""
     mean = f"{statistics.fmean(values):.3f}"

@@ -1,11 +1,11 @@
-"""The small world the bundled model lives in: emoji on procedural grounds, with captions and exact masks.
+"""The bundled model's data: scenes of emoji on procedural grounds, with captions and exact masks.
 
-sprites.py   the things there are to see
-grounds.py   what they stand on
-words.py     what there is to say
-scenes.py    pictures, masks and captions out of all three
-streams.py   scenes without end: number i of a stream is always the same
-recorded.py  what the model sees in them
+sprites.py   the objects
+grounds.py   the grounds behind them
+words.py     the vocabulary of the captions
+scenes.py    pictures, masks and captions from all three
+streams.py   scenes without end: scene i of a stream is always the same
+recorded.py  recordings of scenes
 scores.py    how well labels fit their masks
 """
 

@@ -1,4 +1,4 @@
-"""Rendered scenes as the model sees them: each noised at several steps, always with the same noise."""
+"""Recordings of rendered scenes, each noised at several timesteps, always with the same noise."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOISE_STEPS = (150, 300, 450, 600)
 
 def traces(pipe, pictures: Sequence[Scene], batch: int = 20) -> Iterator[tuple[Scene, Trace, int]]:
     """(scene, trace, index of its image in the trace); every scene is noised at NOISE_STEPS, always with
-    the same noise."""
+    the same noise for the same `batch`."""
     for start in range(0, len(pictures), batch):
         part = pictures[start : start + batch]
         latents = torch.cat([encode_image(pipe, Image.fromarray(picture.image)) for picture in part])

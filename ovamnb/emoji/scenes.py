@@ -18,16 +18,15 @@ from . import words
 from .grounds import GROUNDS, ground
 from .sprites import CONCEPTS, NATURAL_COLOUR, PAINTABLE, PAINTS, STYLES, sprite
 
-MAX_HIDDEN = 0.25  # of an object's area; more, and its mask no longer shows what its word says
+MAX_HIDDEN = 0.25  # the largest hidden share of an object: with more, its mask no longer fits its word
 _TRIES = 24  # to find a free place before the object is left out
-_SHARES = ((0.5, 0.8), (0.4, 0.56), (0.34, 0.46))  # an object's side by how many there are, of the canvas's
-_WHOLE = 128  # pixels: the canvas of which a smaller one is a cutting, where objects are given in pixels
+_SHARES = ((0.5, 0.8), (0.4, 0.56), (0.34, 0.46))  # an object's side over the canvas's, by their number
+_WHOLE = 128  # pixels: the canvas that a smaller one is a crop of, where objects' sides are in pixels
 
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One object as it is seen: its concept, the word the caption uses for it, and where its visible pixels
-    lie."""
+    """One object of a scene: its concept, the caption's word for it, and where its visible pixels lie."""
 
     concept: str
     word: str
@@ -39,7 +38,7 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture with its truth. `labels` holds 0 for the ground and k for the concept `CONCEPTS[k - 1]`."""
+    """A picture with its labels: 0 for the ground and k for the concept `CONCEPTS[k - 1]`."""
 
     image: np.ndarray = field(repr=False)
     """(h, w, 3) uint8"""
@@ -70,15 +69,15 @@ def scene(
     """Composes one to three objects on a ground; the same seed gives the same scene.
 
     size: (h, w) in pixels. count: number of objects, by default one (20 %), two (50 %) or three (30 %).
-    concepts: which objects, instead of a random choice. style: one art style for all objects, by default
+    concepts: which objects, by default random ones. style: one art style for all objects, by default
     each its own.
     plain: the caption uses class names only, no colours, synonyms or hypernyms. An object that finds no
     place where at least 75 % of everything stays visible is left out of picture and caption.
     sides: the smallest and the largest side in pixels of the only object, of each of two, of each of three,
     by default shares of the canvas. With it the ground, too, is as large as on 128×128 pixels: a small
-    canvas shows a cutting of a large one.
+    canvas shows a crop of a large one.
     telling: how much the caption tells; with it, all objects are of one style, and the caption's opening
-    names it or none.
+    names that style or none.
     """
     rng = np.random.default_rng(rng)
     if concepts is None:
@@ -88,7 +87,7 @@ def scene(
     if telling is not None and style is None:
         style = words.pick(rng, STYLES)
     full = size if sides is None else (max(_WHOLE, size[0]), max(_WHOLE, size[1]))
-    canvas = Image.fromarray(_cutting(rng, ground(ground_name, rng, full), size))
+    canvas = Image.fromarray(_crop(rng, ground(ground_name, rng, full), size))
     labels = np.zeros(size, np.uint8)
     whole = np.zeros(len(CONCEPTS) + 1, np.int64)  # each object's area before anything hid a part of it
     placed: dict[str, tuple[str, str | None]] = {}
@@ -99,20 +98,20 @@ def scene(
         colour = words.pick(rng, tuple(PAINTS)) if concept in PAINTABLE else None
         if _place(rng, canvas, labels, whole, concept, sprite(concept, chosen, colour), shares):
             placed[concept] = (chosen, colour or NATURAL_COLOUR.get(concept))
-    objects, phrases, told = [], [], telling or words.Telling()
+    objects, phrases, details = [], [], telling or words.Telling()
     for concept, box in sorted(_boxes(labels, placed).items(), key=lambda item: item[1][0] + item[1][2]):
         chosen, colour = placed[concept]
         word = words.NAMES[concept][0] if plain else words.choose_word(rng, concept)
         objects.append(SceneObject(concept, word, chosen, colour, box))
-        phrases.append(words.noun_phrase(rng, word, None if plain else colour, told.colour))
-    said = ground_name if plain or rng.random() < told.ground else None
-    openings = words.PREFIXES if telling is None else words.prefixes(rng, style, told.style)
-    text = words.caption(rng, phrases, said, openings)
+        phrases.append(words.noun_phrase(rng, word, None if plain else colour, details.colour))
+    named_ground = ground_name if plain or rng.random() < details.ground else None
+    openings = words.PREFIXES if telling is None else words.prefixes(rng, style, details.style)
+    text = words.caption(rng, phrases, named_ground, openings)
     return Scene(np.asarray(canvas), labels, tuple(objects), ground_name, text)
 
 
-def _cutting(rng: np.random.Generator, picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A picture (h, w, 3) itself if it is of this size, else a part of it, from anywhere."""
+def _crop(rng: np.random.Generator, picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A picture (h, w, 3) itself if it is of this size, else a random crop of it."""
     if picture.shape[:2] == size:
         return picture
     top, left = (
@@ -131,7 +130,7 @@ def _place(
     shares: tuple[float, float],
 ) -> bool:
     """Draws the sprite into canvas and labels (h, w), and notes its area in `whole`; False if no place is
-    free enough. shares: of the canvas's shorter side, the smallest and the largest."""
+    free enough. shares: the smallest and the largest side, as shares of the canvas's shorter one."""
     h, w = labels.shape
     visible = np.bincount(labels.ravel(), minlength=len(whole))
     for attempt in range(_TRIES):
@@ -155,7 +154,7 @@ def _place(
 def _leaves_room(visible: np.ndarray, under: np.ndarray, whole: np.ndarray) -> bool:
     """Would every object keep its share if the square `under` (h, w) of the label map were covered?
 
-    visible, whole: (concept + 1,) areas in pixels, now and before anything hid a part.
+    visible, whole: (class + 1,) areas in pixels, now and before anything hid a part.
     """
     if not whole.any():
         return True

@@ -1,5 +1,5 @@
-"""How well labels fit the scenes' exact masks, counted over a whole set; and of segmentations, at every
-background score."""
+"""How well labels fit the scenes' exact masks: mIoU over a whole set; for segmentations, at every background
+score."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class ConceptIoU(MulticlassJaccardIndex):
         super().__init__(len(CONCEPTS) + 1, average="none", ignore_index=255, validate_args=False)
 
     def miou(self) -> float:
-        """Mean over the concepts that came up, in truth or answer; the background does not count."""
-        seen = (self.confmat.sum(0) + self.confmat.sum(1))[1:] > 0
-        return float(self.compute()[1:][seen].mean())
+        """Mean over the concepts that occur in truth or prediction; the background does not count."""
+        occurs = (self.confmat.sum(0) + self.confmat.sum(1))[1:] > 0
+        return float(self.compute()[1:][occurs].mean())
 
 
 class ThresholdScores:
-    """mIoU of maps cut at each of several thresholds, over a whole set of scenes: the best of them is chosen
-    on validation scenes and reported on test scenes."""
+    """mIoU of maps cut at each of several thresholds, over a whole set of scenes. The best threshold is
+    chosen on validation scenes; its score is reported on test scenes."""
 
     def __init__(self, thresholds: Sequence[float]) -> None:
         self.ious = {threshold: ConceptIoU() for threshold in thresholds}
@@ -43,7 +43,7 @@ class ThresholdScores:
             iou.update((scores > threshold).int() * label, truth.int() * label)
 
     def miou(self, threshold: float) -> float:
-        """Mean over the concepts that came up."""
+        """Mean over the concepts that occur."""
         return self.ious[threshold].miou()
 
     def best(self) -> float:
@@ -54,7 +54,7 @@ class ThresholdScores:
 def cut(
     pipe, pictures: Sequence[Scene], recipe: SegmentRecipe, keep: Filter | None = None
 ) -> Iterator[tuple[Scene, Segmentation]]:
-    """Every scene with its segmentation: its own classes are given, or a filter chooses among all."""
+    """Every scene with its segmentation: into its own classes, or those that a filter finds."""
     for picture in pictures:
         given = CONCEPTS if keep else [thing.concept for thing in picture.objects]
         yield picture, segment(pipe, picture.image, given, recipe=recipe, keep=keep)

@@ -82,7 +82,7 @@ def sprite(concept: str, style: str, colour: str | None = None) -> np.ndarray:
 
 
 def paint(rgba: np.ndarray, hue: float) -> np.ndarray:
-    """Turns the sprite's dominant hue into `hue` and leaves tyres, windows and outlines as they are.
+    """Turn the sprite's dominant hue into `hue`; tyres, windows and outlines stay as they are.
 
     rgba (h, w, 4) uint8 → the same shape. The dominant hue is the fullest of 24 bins among opaque,
     saturated pixels.

@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 from .scenes import Scene, scene
 from .sprites import CONCEPTS
 
-# One number per use: no use ever sees a scene of another. The order is part of the data: append only, and a
-# use that is gone ("classifier") leaves its place.
+# One number per use: no two uses share a scene. The order is part of the data: append only, and a use that is
+# gone ("classifier") keeps its place.
 STREAMS = (
     *("vae", "unet", "classifier", "validation", "test", "clip", "oracle", "tokens", "captions"),
     "downstream",
@@ -33,8 +33,8 @@ def stream_rng(seed: int, stream: str, index: int) -> np.random.Generator:
 
 
 def stream(name: str, count: int, objects: int | None = None, seed: int = 0) -> list[Scene]:
-    """`count` scenes with their truth, captions in plain class names; with `objects`, only scenes that show
-    that many."""
+    """`count` scenes of a stream, with captions in plain class names; `objects`: only scenes that show that
+    many."""
     start = 50_000 * (objects or 0)
     all_scenes = (
         scene(stream_rng(seed, name, start + i), count=objects, plain=True) for i in itertools.count()
@@ -44,7 +44,7 @@ def stream(name: str, count: int, objects: int | None = None, seed: int = 0) -> 
 
 
 def of_concept(name: str, concept: str, count: int, objects: int = 1, seed: int = 0) -> list[Scene]:
-    """`count` scenes of a stream that show `objects`, one of them this concept."""
+    """`count` scenes of a stream that show this many `objects`, one of them of this concept."""
     start = 1_000_000 + 50_000 * (len(CONCEPTS) * objects + CONCEPTS.index(concept))
     all_scenes = (
         scene(stream_rng(seed, name, start + i), count=objects, plain=True) for i in itertools.count()
@@ -60,7 +60,7 @@ def of_concept(name: str, concept: str, count: int, objects: int = 1, seed: int 
 @dataclass
 class Scenes(Dataset):
     """Scenes `start` … `stop` of a stream as (image (3, h, w) in [-1, 1], label map (h, w), caption).
-    `compose` makes one of a generator and a size (h, w)."""
+    `compose` makes a scene from a generator and a size (h, w)."""
 
     stream: str
     start: int
@@ -109,12 +109,12 @@ def batches(
 
 
 def by_workers(workers: int) -> dict[str, Any]:
-    """What a loader needs to be told to have its scenes made by so many other processes, or by none.
+    """Options for a DataLoader whose scenes are made by this many worker processes, or by none.
 
-    They are not forked from this one, whose GPU would not survive it, but, where there can be one, from a
-    server that has imported what a command of this project has: fourteen of them start in a second.
+    The workers are not forked from this process, which would break its use of the GPU, but, where the system
+    allows it, from a server that has imported the project's modules already: fourteen start in a second.
     """
-    # A loader draws a number when it starts: not from the caller's stream of them.
+    # A loader takes a random number when it starts: not from the caller's generator.
     options: dict[str, Any] = {"num_workers": workers, "generator": torch.Generator()}
     if not workers:
         return options
@@ -122,6 +122,6 @@ def by_workers(workers: int) -> dict[str, Any]:
     ours = ("ovamnb.", "workshop.")
     spec = getattr(sys.modules["__main__"], "__spec__", None)  # None for a notebook or a script
     if _START == "forkserver" and spec is not None and spec.name.startswith(ours):
-        # Each worker imports the command once more; of anybody else's program the server is theirs to set up.
+        # Each worker imports the command again. In other people's programs the server is theirs to set up.
         context.set_forkserver_preload([name for name in sys.modules if name.startswith(ours)])
     return options | {"multiprocessing_context": context, "prefetch_factor": 4}

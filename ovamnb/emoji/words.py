@@ -1,7 +1,7 @@
 """The language of the scenes: every word a caption may hold, and the words that are held out of all captions.
 
-The held-out words measure open vocabulary: the model never saw them, but its text encoder knows that a
-kitten is nearly a cat.
+The held-out words measure open vocabulary: the model was never trained on them, but its text encoder
+knows that a kitten is nearly a cat.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ _HYPERNYMS_OF = {name: [h for h, members in HYPERNYMS.items() if name in members
 
 @dataclass(frozen=True)
 class Telling:
-    """How much a caption tells: the chances that it names the art style of its scene (as a photograph, a
-    painting or a drawing), an object's colour where it has one, and the ground."""
+    """How much a caption tells: the probabilities that it names the art style of its scene (as a photograph,
+    a painting or a drawing), an object's colour where it has one, and the ground."""
 
     style: float = 0.85
     colour: float = 0.6
@@ -109,16 +109,16 @@ def pick(rng: np.random.Generator, items: Sequence[str]) -> str:
 def choose_word(rng: np.random.Generator, concept: str) -> str:
     """The class name three times out of four, else a synonym (15 %) or a hypernym (10 %) where there is
     one."""
-    dice = rng.random()
-    if dice < 0.15:
+    number = rng.random()
+    if number < 0.15:
         return pick(rng, NAMES[concept])
-    if dice < 0.25 and _HYPERNYMS_OF[concept]:
+    if number < 0.25 and _HYPERNYMS_OF[concept]:
         return pick(rng, _HYPERNYMS_OF[concept])
     return NAMES[concept][0]
 
 
 def noun_phrase(rng: np.random.Generator, word: str, colour: str | None, chance: float = 0.6) -> str:
-    """The word with its article and, if the object has a colour and the dice say so, the colour: "a red
+    """The word with its article and, with probability `chance`, the object's colour if it has one: "a red
     car"."""
     if word == "furniture":  # not countable
         return f"{colour} furniture" if colour and rng.random() < chance else "furniture"
@@ -126,7 +126,7 @@ def noun_phrase(rng: np.random.Generator, word: str, colour: str | None, chance:
 
 
 def prefixes(rng: np.random.Generator, style: str, chance: float) -> tuple[str, ...]:
-    """How a caption may begin: with its art style, if the dice say so, else without any."""
+    """How a caption may begin: with probability `chance` by its art style, else without one."""
     return (STYLE_PREFIXES[style],) if rng.random() < chance else STYLELESS_PREFIXES
 
 

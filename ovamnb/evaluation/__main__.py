@@ -3,8 +3,8 @@
     python -m ovamnb.evaluation --data voc --root data/VOCdevkit --model sd15 --tokens voc.safetensors
     accelerate launch --num_processes 4 -m ovamnb.evaluation --data coco-object --model sd15
 
-An interrupted run goes on where it stopped; with more methods, only these are added. The table says which
-pictures, whose truth, and what the methods were told; it is also written as CSV.
+An interrupted run goes on where it stopped, and more methods can be added to a finished one. The table names
+the pictures, the source of their labels, and what the methods know; it is also written as CSV.
 """
 
 from __future__ import annotations
@@ -21,15 +21,14 @@ from .run import KNOWN, Evaluation, check_rows
 @ends("python -m ovamnb.evaluation")
 def main(arguments: list[str] | None = None) -> None:
     parser = arguments_of("evaluation", __doc__, "emoji-real")
-    methods = f"{', '.join(METHODS)}; with {TOKEN} behind it, one asks with tokens (default: all, with words)"
+    methods = f"{', '.join(METHODS)}; append {TOKEN} to query with tokens (default: all, with words)"
     parser.add_argument("--methods", nargs="+", default=[*METHODS], metavar="METHOD", help=methods)
-    parser.add_argument(
-        "--known", choices=KNOWN, default="classes", help="what is asked (default %(default)s)"
-    )
+    known = "of each picture: its classes, those that a filter finds, or nothing (default %(default)s)"
+    parser.add_argument("--known", choices=KNOWN, default="classes", help=f"what methods know {known}")
     given = parser.parse_args(arguments)
-    with ends(parser.prog, WRONG):  # what can be wrong is found before the model is loaded
+    with ends(parser.prog, WRONG):  # mistakes are found before the model is loaded
         splits = both_splits(given)
-        tokens = tokens_if_needed(given, any(row.endswith(TOKEN) for row in given.methods))
+        tokens = tokens_if_needed(given, any(name.endswith(TOKEN) for name in given.methods))
         check_rows(given.methods, splits["test"], tokens)
 
     with ends(parser.prog, WRONG):

@@ -1,16 +1,16 @@
 """What each choice is worth, as in OVAM's ablations and beyond:
 `python -m ovamnb.evaluation.ablate --data emoji-sim`.
 
-Blocks by the grids they lie on; steps, each alone, the first and the last ones, and evenly spaced ones
-against the memory they take; single heads; conditional or unconditional queries; sharpening on and off; the
-precision queries are kept in. For words and for tokens, each setting with a threshold of its own from the
-validation pictures. An interrupted run goes on where it stopped; `accelerate launch` spreads it.
+It varies the blocks, by their grids; the steps: each alone, the first, the last, and evenly spaced ones, with
+the memory they take; the heads, each alone; conditional or unconditional queries; sharpening; and the
+precision that queries are kept in. Each setting is scored with words and with tokens, at its own threshold,
+which is chosen on the validation pictures. An interrupted run goes on where it stopped; `accelerate launch`
+spreads it over processes.
 
-    rows = ablations(pipe, steps=25)["blocks"]          # setting → method
-    Evaluation(pipe, [...], methods=flat(...), recording=RECORDING, look=Parts).run(data, folder)
+    methods = flat({"blocks": ablations(pipe, steps=25)["blocks"]})     # "group: setting" → method
+    Evaluation(pipe, [*methods], methods=methods, recording=RECORDING, look=Parts).run(data, folder)
 
-A map is a sum over blocks, steps and heads, so it is computed once in parts, and every setting adds up its
-own.
+A map is a sum over blocks, steps and heads: its terms are computed once, and each setting adds up its own.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ..select import evenly, on_grid
 from ..text import with_article
 from ..tokens import Token
 from ..unet import attention_grids, attentions, unet_of
-from .arguments import arguments_of, both_splits, folder_for, limits, start, tokens_if_needed
+from .arguments import OR_BESIDE, arguments_of, both_splits, folder_for, limits, start, tokens_if_needed
 from .methods import TOKEN, Look, Method, ovam
 from .report import Report, show
 from .run import TIMESTEPS, Evaluation
@@ -40,17 +40,17 @@ COLUMNS = ("group", "setting", "asked by", "threshold", "mIoU", "low", "high", "
 CHEAPEST_WITHIN = 0.01  # of the best mIoU
 RECORDING = {"queries": "both", "dtype": torch.float32}
 Cast = Callable[[Tensor], Tensor]
-"""Queries (step, h·w, head·dim) → the same after they were kept in another precision."""
+"""Queries (step, h·w, head·dim) → the same, rounded to another precision."""
 
 
 class Parts(Look):
-    """A look whose maps are kept in parts, for as long as the look is."""
+    """A look that also keeps its maps in parts: a part is one block's attention at each step and head."""
 
     def parts(
         self, ask: str | Token, half: str = "conditional", cast: Cast | None = None
     ) -> dict[str, Tensor]:
-        """Block → the attention of the asked word or token, (step, head, h, w); a word of several sub-tokens
-        has their mean."""
+        """Block → attention to the queried word or token, (step, head, h, w); the mean over a word's
+        sub-tokens."""
         kept = self.__dict__.setdefault("_kept", {})
         key = (ask.word if isinstance(ask, Token) else ask, half, cast)
         if key not in kept:
@@ -85,8 +85,8 @@ def chosen_parts(
     half: str = "conditional",
     cast: Cast | None = None,
 ) -> Tensor:
-    """Scores (class, h, w) of the sums over the chosen parts: `blocks` are longer sides of grids, `steps`
-    places among those recorded, `heads` one head."""
+    """Scores (class, h, w) from the sum of the chosen parts; None takes all. `blocks`: the longer sides of
+    their grids. `steps`: indices among the recorded steps. `heads`: the index of one head."""
     heats = []
     for ask in look.asks():
         found = look.parts(ask, half, cast)
@@ -104,23 +104,23 @@ def chosen_parts(
 
 
 def in_dtype(queries: Tensor, dtype: torch.dtype) -> Tensor:
-    """As kept in half precision."""
+    """Queries rounded to `dtype`."""
     return queries.to(dtype).float()
 
 
 def in_eight_bits(queries: Tensor) -> Tensor:
-    """As kept in int8, each step's queries (h·w, head·dim) scaled by the largest number in them."""
+    """Queries rounded to int8, each step's (h·w, head·dim) scaled by its largest absolute value."""
     scale = queries.abs().amax(dim=(-2, -1), keepdim=True).clamp(min=1e-12) / 127
     return (queries / scale).round() * scale
 
 
 def by_maximum(scores: Tensor) -> Tensor:
-    """Each map of (..., h, w) divided by its maximum alone, as OVAM and DAAM do."""
+    """Each map of (..., h, w) divided by its maximum, its minimum left as it is: as OVAM and DAAM do."""
     return scores / scores.amax(dim=(-2, -1), keepdim=True).clamp(min=1e-12)
 
 
 def ablations(pipe, steps: int) -> dict[str, dict[str, Method]]:
-    """What is varied → setting → method, for a model's own grids and heads and so many recorded steps."""
+    """Group → setting → method, for this model's grids and heads and this number of recorded steps."""
     sides, heads = [max(grid) for grid in attention_grids(unet_of(pipe))], head_count(pipe)
     subsets = [
         [side for bit, side in enumerate(sides) if mask >> bit & 1] for mask in range(1, 2 ** len(sides))
@@ -155,7 +155,7 @@ def ablations(pipe, steps: int) -> dict[str, dict[str, Method]]:
 
 @cache
 def cast_to(dtype: torch.dtype) -> Cast:
-    """One and the same function for each dtype, since parts are kept by it."""
+    """Always the same function object for a dtype, since `Parts` caches by it."""
     return partial(in_dtype, dtype=dtype)
 
 
@@ -165,14 +165,14 @@ def flat(groups: Mapping[str, Mapping[str, Method]]) -> dict[str, Method]:
 
 
 def head_count(pipe) -> int:
-    """The fewest heads that a cross-attention has."""
+    """The smallest number of heads in a cross-attention."""
     return min(attn.heads for attn in attentions(unet_of(pipe), False)[0].values())
 
 
 @ends("python -m ovamnb.evaluation.ablate")
 def main(arguments: list[str] | None = None) -> None:
-    parser = arguments_of("evaluation.ablate", __doc__, "emoji-sim")
-    parser.add_argument("--groups", nargs="+", help="only some, such as blocks (default: all)")
+    parser = arguments_of("evaluation.ablate", __doc__, "emoji-sim", f"runs/ablate/DATA, {OR_BESIDE}")
+    parser.add_argument("--groups", nargs="+", help="what is varied, such as blocks (default: all)")
     given = parser.parse_args(arguments)
     with ends(parser.prog, WRONG):
         splits = both_splits(given)
@@ -180,11 +180,11 @@ def main(arguments: list[str] | None = None) -> None:
 
     with ends(parser.prog, WRONG):
         state, pipe = start(given)
-    drawn = splits["test"].read(0).seed is not None
-    steps = splits["test"].steps if drawn else len(TIMESTEPS)
+    generated = splits["test"].read(0).seed is not None
+    steps = splits["test"].steps if generated else len(TIMESTEPS)
     groups = ablations(pipe, steps)
     recording = RECORDING
-    if not drawn:  # a picture that is looked at has one half
+    if not generated:  # a given picture is recorded without guidance
         del groups["queries of"]
         recording = {"dtype": RECORDING["dtype"]}
     if unknown := set(given.groups or ()) - set(groups):
@@ -213,14 +213,14 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 class Ablations(Report):
-    """A report whose rows are settings, in groups."""
+    """A report on settings, in groups, as methods."""
 
     def __init__(self, folder: Path, steps: int) -> None:
         super().__init__(folder)
         self.steps = steps
 
     def setting_rows(self) -> Iterator[list[str]]:
-        """The values of COLUMNS; MB: what the recorded queries of one picture take, where that varies."""
+        """For each setting the values of COLUMNS; MB: the memory that one picture's queries take."""
         scores = {(score["method"], score["asked by"]): score for score in self.scores}
         for (row, asked), score in scores.items():
             group, setting = row.split(": ", 1)
@@ -228,14 +228,14 @@ class Ablations(Report):
             yield [group, setting, asked, *values, show(self.megabytes(group, setting))]
 
     def megabytes(self, group: str, setting: str) -> float:
-        """Of one picture's conditional queries, as this setting keeps them."""
+        """The memory of one picture's conditional queries in this setting; NaN where it does not vary."""
         one_step = self.test.pictures[0]["bytes a step"] / 1e6
         if group == "precision":
             return one_step * self.steps * {"float32": 2.0, "int8": 0.5}.get(setting, 1.0)
         return one_step * int(setting) if group.endswith("steps") else float("nan")
 
     def advice(self) -> str:
-        """The fewest evenly spaced steps that score within CHEAPEST_WITHIN of the best."""
+        """In words, the fewest evenly spaced steps that score within CHEAPEST_WITHIN of the best."""
         found = []
         for asked in ("words", "tokens"):
             scores = {

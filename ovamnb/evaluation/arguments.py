@@ -1,4 +1,4 @@
-"""What the commands `evaluate` and `ablate` have in common: their arguments, the data, the model."""
+"""What the commands that evaluate methods have in common: their arguments, the data, the model."""
 
 from __future__ import annotations
 
@@ -21,9 +21,14 @@ from ..tokens import Token, load_tokens
 from .run import Evaluation
 from .store import tokens_hash
 
+OR_BESIDE = "or a folder beside it where that holds results of other settings"
+"""What `folder_for` adds to the usual folder."""
 
-def arguments_of(name: str, about: str | None, data: str) -> argparse.ArgumentParser:
-    """A parser with the arguments that both commands take."""
+
+def arguments_of(
+    name: str, about: str | None, data: str, folder: str = f"runs/evaluate/DATA, {OR_BESIDE}"
+) -> argparse.ArgumentParser:
+    """A parser with the arguments that these commands share; `folder`: in words, where results go."""
     parser = argparse.ArgumentParser(
         prog=f"python -m ovamnb.{name}",
         description=about,
@@ -32,20 +37,20 @@ def arguments_of(name: str, about: str | None, data: str) -> argparse.ArgumentPa
     add = parser.add_argument
     add("--data", default=data, help=f"{', '.join(DATA)} (default %(default)s)")
     add("--root", type=Path, help="the folder of the data set (default: data/NAME)")
-    add("--model", default="bundled", help="as for ov.load_pipeline (default %(default)s)")
-    add("--tokens", type=Path, help="a file of ov.save_tokens (default: the bundled model's)")
-    add("--limit", type=positive, help="pictures of each split at most, evenly spaced (default: all)")
-    add("--choose-on", type=positive, default=500, help="validation pictures at most (default %(default)s)")
-    add("--seed", type=int, default=0, help="of the noise on given pictures (default %(default)s)")
+    add("--model", default="bundled", help="name or folder, as for ov.load_pipeline (default %(default)s)")
+    add("--tokens", type=Path, help="a file that ov.save_tokens wrote (default: the bundled model's)")
+    add("--limit", type=positive, help="pictures used of each split, at most, evenly spaced (default: all)")
+    choose = "validation pictures that thresholds are chosen on, at most (default %(default)s)"
+    add("--choose-on", type=positive, default=500, help=choose)
+    add("--seed", type=int, default=0, help="seed of the noise on given pictures (default %(default)s)")
     add("--device", help="cuda, mps or cpu (default: the best there is)")
-    usual = f"runs/{name}/DATA, or a folder beside it where that holds results of other settings"
-    add("--out", type=Path, help=f"where results go (default {usual})")
-    add("--csv", type=Path, help="where the tables go too (default: beside the results)")
+    add("--out", type=Path, help=f"where results go (default {folder})")
+    add("--csv", type=Path, help="the folder of the CSV tables (default: that of the results)")
     return parser
 
 
 def positive(text: str) -> int:
-    """A count of pictures; another is refused before anything runs."""
+    """A whole number from 1 on, as an argument's type."""
     if (count := int(text)) < 1:
         raise argparse.ArgumentTypeError(f"pictures are counted from 1, not {count}.")
     return count
@@ -60,7 +65,7 @@ def check_places(given: argparse.Namespace) -> None:
 
 def both_splits(given: argparse.Namespace) -> dict[str, Data]:
     """Split → its pictures; raises as `check_places` and `load_data`, and FileNotFoundError for a root that
-    is not there, though the data set may need none."""
+    is not there, even where the data set needs none."""
     check_places(given)
     splits = {split: load_data(given.data, split=split, root=given.root) for split in SPLITS}
     require_given(given.root)
@@ -68,29 +73,29 @@ def both_splits(given: argparse.Namespace) -> dict[str, Data]:
 
 
 def tokens_for(given: argparse.Namespace) -> Mapping[str, Token]:
-    """Word → token: of the file that is given, or those that come with the bundled model. ValueError where
-    there are none."""
+    """Word → token: those of the given file, or the bundled model's. ValueError for another model without a
+    file."""
     if given.tokens is None and given.model != "bundled":
         raise ValueError("Tokens belong to one model: give a file of this one's by --tokens.")
     return load_tokens(given.tokens) if given.tokens else load_tokens()
 
 
 def limits(given: argparse.Namespace) -> dict[str, int | None]:
-    """Split → how many of its pictures at most. A threshold needs few, and COCO's validation split has 118
-    000."""
+    """Split → the most pictures to use; None takes all. A threshold needs few of COCO's 118 000 validation
+    pictures."""
     return {"validation": min(given.limit or given.choose_on, given.choose_on), "test": given.limit}
 
 
 def tokens_if_needed(given: argparse.Namespace, needed: bool) -> Mapping[str, Token]:
-    """The same where some row asks with tokens, or where a file is given: one that is damaged is not passed
-    over."""
+    """`tokens_for` where a method needs tokens or a file is given, so that a damaged file is not ignored;
+    else {}."""
     return tokens_for(given) if needed or given.tokens else {}
 
 
 def folder_for(given: argparse.Namespace, name: str, plans: Mapping[str, tuple[Evaluation, Data]]) -> Path:
-    """The folder of a command's results, for split → (what is run, on which data): the one that is given, or
-    runs/NAME/DATA, or, where that holds results of other settings, a folder of these settings' own beside
-    it, which the same command finds again."""
+    """The folder of a command's results: the given one, or runs/NAME/DATA. Where the latter holds results of
+    other settings, a folder beside it, named by a hash of these settings, so that the same command finds it
+    again. `plans`: split → (evaluation, data)."""
     usual = given.out or Path("runs", name, given.data)
     differ = [plan.differences(data, usual / split) for split, (plan, data) in plans.items()]
     if given.out or not any(differ):
@@ -109,7 +114,7 @@ def start(given: argparse.Namespace) -> tuple[PartialState, object]:
     """This process among those of `accelerate launch`, and the model on its device."""
     from ..pipelines import load_pipeline
 
-    # Whoever is done waits for the others, however long they take.
+    # A process that is done waits for the others, however long they take.
     state = PartialState(cpu=given.device == "cpu", timeout=timedelta(days=7))
     pipe = load_pipeline(given.model, device=given.device or state.device)
     pipe.set_progress_bar_config(disable=True)

@@ -1,9 +1,10 @@
-"""The methods, a line for each: from what was recorded to a score of every class at every pixel.
+"""The methods: from the recording of a picture to a score of every class at every pixel.
 
     METHODS["ovam+completion"](look)        # (class, h, w) in 0 to 1, at the image's size
 
-A class is where its score exceeds a threshold and is the highest: `labels_at`. All scores are scaled to 0…1
-class by class, so that the method alone makes the difference. To add a method, add a function and its line.
+A pixel gets the class of its highest score if that exceeds a threshold: `labels_at`. Every method's scores
+are scaled to 0…1, class by class, so that only the methods differ. To add one, write a function and add it to
+METHODS.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ from ..trace import Trace
 
 @dataclass(frozen=True)
 class Look:
-    """All that a method gets to see of a picture.
+    """All that a method knows of a picture.
 
-    `trace`: recorded while the picture was drawn from `prompt`, or while the model looked at it with noise
-    and read `prompt`. `asked`: the classes to look for. `tokens`: what stands for their words; none means the
-    words themselves. `row`: which of the pictures that were recorded together it is.
+    `trace`: recorded while the model generated the picture from `prompt`, or while it denoised the noised
+    picture with `prompt`. `asked`: the classes to find. `tokens`: class → the token to query with instead of
+    its word. `row`: the picture's index in the recorded batch.
     """
 
     pipe: object
@@ -45,7 +46,7 @@ class Look:
     row: int = 0
 
     def asks(self) -> list[str | Token]:
-        """A word or its token for each class."""
+        """The query of each class: its token, or else its word."""
         return [self.tokens.get(name, name) for name in self.asked]
 
 
@@ -58,7 +59,8 @@ def ovam(
     """OVAM: each class in a text of its own, "a photograph of a cat", or all `together` in one.
 
     `sharpen`: "weigh" multiplies by the attention that each pixel receives, as OVAM does (floor 0.85, for
-    tokens 0.95); "complete" lets self-attention complete, as DiffSegmenter does.
+    tokens 0.95); "complete" completes the maps by self-attention, as DiffSegmenter does. `scale`: maps
+    (class, h, w) → scores.
     """
     heats = torch.stack(together_maps(look) if together else [alone_map(look, ask) for ask in look.asks()])
     affinity = finest_affinity(look) if sharpen else None
@@ -71,29 +73,29 @@ def ovam(
 
 
 def alone_map(look: Look, ask: str | Token) -> Tensor:
-    """The map of one class, (h, w)."""
+    """The map (h, w) of one class, queried alone."""
     if isinstance(ask, Token):
         return look.trace.maps(ask, image=look.row)[ask.word]
     return look.trace.maps(f"a photograph of {with_article(ask)}", image=look.row)[ask]
 
 
 def together_maps(look: Look) -> list[Tensor]:
-    """The maps of all classes in one text, where they compete, (h, w) each; in a few texts where one cannot
+    """The maps (h, w) of all classes, queried in one text, where they compete; in several texts if one cannot
     hold them all."""
     if look.tokens:
         maps = look.trace.maps(look.asks(), image=look.row)
         return [maps[name] for name in look.asked]
 
-    def told(names: tuple[str, ...]) -> str:
+    def sentence(names: tuple[str, ...]) -> str:
         return f"a photograph of {listed(names)}"
 
-    groups = that_fit(look.pipe, look.asked, told)
-    found = (look.trace.maps(told(group), image=look.row) for group in groups)
+    groups = that_fit(look.pipe, look.asked, sentence)
+    found = (look.trace.maps(sentence(group), image=look.row) for group in groups)
     return [maps[name] for group, maps in zip(groups, found, strict=True) for name in group]
 
 
 def daam_scores(look: Look) -> Tensor:
-    """DAAM knows the words of the prompt only: a class that is not among them scores 0 everywhere."""
+    """DAAM finds words of the prompt only: a class that is not among them scores 0 everywhere."""
     heats = [
         daam(look.trace, look.prompt, ask, image=look.row)
         if mentions(look.prompt, name)
@@ -104,19 +106,19 @@ def daam_scores(look: Look) -> Tensor:
 
 
 def attn2mask_scores(look: Look) -> Tensor:
-    """Attn2Mask: one step's map h against 1 − h − β, then a dense CRF; the paper's answer is where 0.5 is
-    exceeded."""
+    """Attn2Mask: one step's map m against the background's 1 − m − β, then a dense CRF; the paper's mask is
+    where the score exceeds 0.5."""
     scores = []
     for name, ask in zip(look.asked, look.asks(), strict=True):
         text = ask if isinstance(ask, Token) else f"a photograph of {with_article(ask)}"
-        rivals = resize(attn2mask(look.trace, text, name, image=look.row), look.image).clamp(min=0)
-        scores.append(dense_crf(rivals / rivals.sum(dim=0), look.image)[1])
+        pair = resize(attn2mask(look.trace, text, name, image=look.row), look.image).clamp(min=0)
+        scores.append(dense_crf(pair / pair.sum(dim=0), look.image)[1])
     return torch.stack(scores)
 
 
 def diffsegmenter(look: Look, *, recipe: SegmentRecipe | None = None, crf: bool = False) -> Tensor:
-    """DiffSegmenter with the recipe that was tuned for the model, or another. It looks at the picture
-    anew."""
+    """DiffSegmenter, with the recipe that was tuned for the model, or another. It records the picture itself
+    instead of using `look.trace`."""
     return segment(look.pipe, look.image, look.asks(), recipe=recipe, crf=crf).scores
 
 
@@ -137,13 +139,13 @@ PAPER: dict[str, tuple[float, float]] = {
     "attn2mask": (0.5, 0.5),
     "ovam+weights+crf": (0.4, 0.75),
 }
-"""The thresholds that the papers give, for words and for tokens."""
+"""Method → the thresholds that its paper gives, for words and for tokens."""
 TOKEN = ":token"
 
 
 def parse(row: str, methods: Mapping[str, Method] = METHODS) -> tuple[Method, bool]:
-    """A row such as "ovam+completion:token" → its method, and whether it asks with tokens. ValueError, naming
-    the methods, for another."""
+    """A name such as "ovam+completion:token" → the method, and whether it queries with tokens. ValueError,
+    naming the methods, for an unknown one."""
     name = row.removesuffix(TOKEN)
     if name not in methods:
         raise ValueError(
@@ -154,7 +156,7 @@ def parse(row: str, methods: Mapping[str, Method] = METHODS) -> tuple[Method, bo
 
 
 def needs_crf(row: str) -> bool:
-    """Whether a row needs the dense CRF, which is an extra."""
+    """Whether a method needs the dense CRF, an optional dependency."""
     return "crf" in row or row.startswith("attn2mask")
 
 

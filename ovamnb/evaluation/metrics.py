@@ -1,11 +1,11 @@
-"""Who was taken for whom: counts of pixels, and the scores that follow from them.
+"""Confusion matrices of pixels, and the scores that follow from them.
 
     table = confusion(labels, truth, len(classes))          # (class + 1, class + 1), rows are the truth
     mean_iou(table), iou(table)
 
-Counts of several pictures add up, and a score of the sum is the data set's: IoU = ΣI / ΣU over all pictures,
-as both papers have it. The mean of each picture's own IoU is another number, in which a small object weighs
-as much as a large one. IoU itself is torchmetrics' (`MulticlassJaccardIndex`), which is tested elsewhere.
+Matrices of several pictures are added, and the data set's score is that of the sum: IoU = ΣI / ΣU over all
+pictures, as in the papers. The mean of each picture's own IoU is another number, in which a small object
+weighs as much as a large one. IoU itself is torchmetrics' (`MulticlassJaccardIndex`).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def confusion(labels: Tensor, truth: Tensor, classes: int) -> Tensor:
 
 
 def iou(table: Tensor) -> Tensor:
-    """IoU of each class (class + 1,), the background's first; NaN for a class in neither truth nor answer."""
+    """IoU of each class (class + 1,), background first; NaN for a class in neither truth nor prediction."""
     metric = MulticlassJaccardIndex(
         len(table),
         average="none",
@@ -61,13 +61,13 @@ def iou(table: Tensor) -> Tensor:
 
 
 def mean_iou(table: Tensor, *, background: bool = False) -> float:
-    """The mean IoU of the classes that came up in truth or answer, in 0 to 1; with `background` as one
-    more."""
+    """The mean IoU, 0 to 1, of the classes that occur in truth or prediction; with `background`, of the
+    background too."""
     return float(iou(table)[0 if background else 1 :].nanmean())
 
 
 def overlap(table: Tensor) -> tuple[Tensor, Tensor]:
-    """Pixels in both truth and answer, and in either, of each class: (class + 1,) each. IoU is their
+    """Pixels in both truth and prediction, and in either, of each class: (class + 1,) each. IoU is their
     ratio."""
     both = table.diagonal()
     return both, table.sum(dim=0) + table.sum(dim=1) - both
@@ -76,24 +76,25 @@ def overlap(table: Tensor) -> tuple[Tensor, Tensor]:
 def interval(
     both: Tensor, either: Tensor, *, draws: int = 1000, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
-    """Bootstrap over pictures: between which values the mean IoU of `level` of all redrawn data sets lies.
+    """The bootstrap confidence interval of the mean IoU, resampling the pictures.
 
         low, high = interval(both, either)          # (picture, class): of `overlap`, without the background
 
-    Every draw takes as many pictures, with repetition. What else might have come out, had other pictures of
-    the same kind been chosen; it says nothing of another model or another training. (torchmetrics'
-    BootStrapper copies a metric for every draw; here all draws are one matrix product.)
+    Each of `draws` resamples takes as many pictures as there are, with replacement; the mean IoU of a share
+    `level` of them lies in the interval. It says what other pictures of the same kind might give, nothing of
+    another model or another training. (torchmetrics' BootStrapper copies a metric for every resample; here
+    all are one matrix product.)
     """
     count = len(both)
     chosen = torch.randint(count, (draws, count), generator=torch.Generator().manual_seed(seed))
     weights = torch.zeros(draws, count, dtype=torch.double)
     weights.scatter_add_(1, chosen, torch.ones(draws, count, dtype=torch.double))
-    scores = (weights @ both.double()) / (weights @ either.double())  # 0 / 0 = NaN: in no picture drawn
+    scores = (weights @ both.double()) / (weights @ either.double())  # 0 / 0 = NaN: in no resampled picture
     low, high = scores.nanmean(dim=1).nanquantile(torch.tensor([(1 - level) / 2, (1 + level) / 2]).double())
     return float(low), float(high)
 
 
 def ratio(both: Tensor, either: Tensor) -> float:
-    """Mean IoU of the classes that came up, from sums of `overlap` (class,); NaN where none did."""
-    seen = either > 0
-    return float((both[seen] / either[seen]).mean())
+    """Mean IoU of the classes that occur, from sums of `overlap` (class,); NaN where none does."""
+    occurs = either > 0
+    return float((both[occurs] / either[occurs]).mean())

@@ -1,12 +1,12 @@
-"""What was counted, as a table and as CSV.
+"""The scores of an evaluation, as a table and as CSV.
 
     report = Report(folder)                 # of `run`: folder/validation and folder/test
     print(report.text())
     report.save(folder)                     # scores.csv, classes.csv, pictures.csv, sweep.csv
 
-Each row's threshold is the one that scores best on the validation pictures; what it scores on the test
-pictures is the result. Beside it, marked, stands the threshold that would have been best on the test pictures
-themselves: only who knows the answer has it.
+Each method's threshold is the one that scores best on the validation pictures; its score on the test pictures
+is the result. The columns "best threshold" and "at the best" give, for comparison, the best threshold on the
+test pictures themselves (which needs the truth) and its score.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ COLUMNS = (
 
 
 class Report:
-    """The scores of all rows of an evaluation. FileNotFoundError or ValueError where one is not complete."""
+    """The scores of all methods. FileNotFoundError without an evaluation, ValueError if it is incomplete."""
 
     def __init__(self, folder: Path) -> None:
         self.validation, self.test = Split(folder / "validation"), Split(folder / "test")
@@ -55,11 +55,11 @@ class Report:
 
     @cached_property
     def scores(self) -> list[dict[str, str | float]]:
-        """For each row the values of COLUMNS; NaN for what does not apply."""
+        """For each method the values of COLUMNS; NaN for what does not apply."""
         return [self.score(row) for row in self.test.rows() if row in self.validation.rows()]
 
     def score(self, row: str) -> dict[str, str | float]:
-        """The values of COLUMNS of one row."""
+        """The values of COLUMNS of one method."""
         chosen, swept = highest(self.validation.sweep(row)), self.test.sweep(row)
         total = self.test.total(row, chosen)
         both, either = self.test.overlaps(row, chosen)
@@ -96,10 +96,10 @@ class Report:
         )
 
     def header(self) -> list[str]:
-        """What stands above every table: which pictures, whose truth, and what the methods were told."""
+        """The lines above every table: the pictures, whose labels these are, what the methods know."""
         settings = self.test.settings
         names = {cls.__name__: name for name, cls in DATA.items()}
-        told = {
+        known = {
             "classes": "each picture's classes are given to the methods (oracle knowledge)",
             "filter": "each picture is asked for the classes that a filter finds in it",
             "nothing": "all classes of the set are asked of each picture",
@@ -110,7 +110,7 @@ class Report:
             f"model: {settings['model'] or 'without a name'}, weights {settings['weights']}, "
             f"{settings['dtype']}, seed {settings['seed']}",
             f"truth: {settings['truth']}",
-            f"known: {told}",
+            f"known: {known}",
             f"thresholds: the best on {len(self.validation.pictures)} validation pictures; 'at the best': "
             "the best on the test pictures themselves (oracle knowledge)",
             "low, high: 95 % of 1000 bootstrap draws over the test pictures, at the same threshold",
@@ -118,7 +118,7 @@ class Report:
         ]
 
     def text(self) -> str:
-        """The table, to read."""
+        """The table, as text."""
         lines = [*self.header(), ""]
         shown = ("method", "asked by", "threshold", "mIoU", "low", "high", *COLUMNS[6:])
         table = [shown, *([show(score[name]) for name in shown] for score in self.scores)]
@@ -129,9 +129,9 @@ class Report:
         return "\n".join(lines)
 
     def save(self, folder: Path) -> None:
-        """scores.csv; classes.csv, the IoU of each class; pictures.csv, the pixels in both truth and answer
-        and in either, of each class in each test picture; sweep.csv, the mean IoU of both splits at every
-        threshold. Their first lines, which begin with "#", are the header."""
+        """Writes scores.csv; classes.csv, the IoU of each class; pictures.csv, the pixels in both truth and
+        prediction, and in either, of each class in each test picture; sweep.csv, the mean IoU of both splits
+        at every threshold. Their first lines, which begin with "#", are the header."""
         self.save_table(folder / "scores.csv", COLUMNS, ([show(s[c]) for c in COLUMNS] for s in self.scores))
         self.save_table(folder / "classes.csv", ("method", "asked by", "class", "IoU"), self.class_rows())
         columns = ("method", "asked by", "picture", "class", "both", "either", "named")
@@ -190,18 +190,18 @@ def number(text: str) -> str | float:
 
 
 def show(value: str | float) -> str:
-    """A cell: three digits for a number, nothing for NaN."""
+    """A cell of a table: three decimals for a number, nothing for NaN."""
     if isinstance(value, str):
         return value
     return "" if math.isnan(value) else f"{value:.3f}"
 
 
 def highest(values: Sequence[float]) -> int:
-    """The place of the highest value; NaN is lowest."""
+    """The index of the highest value; NaN counts as the lowest."""
     return max(range(len(values)), key=lambda i: -math.inf if math.isnan(values[i]) else values[i])
 
 
 def partly_named(split: Split) -> bool:
-    """Whether some prompt names a class and some does not, so that both can be told apart."""
-    named = [set(picture["asked"]) - set(picture["included"]) for picture in split.pictures]
-    return any(named) and any(picture["included"] for picture in split.pictures)
+    """Whether prompts name some of the queried classes and not others, so that both can be scored apart."""
+    unnamed = [set(picture["asked"]) - set(picture["included"]) for picture in split.pictures]
+    return any(unnamed) and any(picture["included"] for picture in split.pictures)

@@ -3,9 +3,9 @@
     Evaluation(pipe, ["ovam", "daam"]).run(data, folder)    # folder/examples/NAME.json for each picture
 
 Every picture's counts go to a file of its own, written to a temporary name and then renamed: an interrupted
-run loses at most one picture, and one that goes on skips what is there, picture by picture and row by row.
-Under `accelerate launch` each process takes every n-th picture; since nothing is shared, the result does not
-depend on how many there are.
+run loses at most one picture, and a resumed one skips what is there, picture by picture and method by method.
+Under `accelerate launch` with n processes each takes every n-th picture; since they share nothing, the result
+does not depend on n.
 """
 
 from __future__ import annotations
@@ -50,22 +50,22 @@ from .store import (
 
 THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(2, 20))
 TIMESTEPS = (50, 150, 300, 450)
-"""Where a picture that the model did not draw is looked at."""
+"""The timesteps whose noise a given picture is recorded with."""
 KNOWN = ("classes", "filter", "nothing")
 LEFTOVER = 60.0
-"""Seconds after which a half-written file is nobody's: to write one takes milliseconds."""
+"""Seconds after which a half-written file counts as abandoned: writing one takes milliseconds."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Which rows to score, by which model, and how.
+    """Which methods to score, with which model, and how.
 
-    `rows`: names of `methods`, with ":token" behind where `tokens` stand for the words. `known`: "classes"
-    asks each picture for the classes that it shows, as OVAM does on generated images; "filter" for those that
-    `keep` finds in it (see `ovamnb.evidence`), as DiffSegmenter does on real ones; "nothing" for all of the
-    data set's. `limit`: only so many pictures, evenly spaced. `seed`: of the noise under which
-    pictures that the model did not draw are looked at. `recording`: options of `ov.record`. `look`: what the
-    methods are given. `quiet`: no bar of progress.
+    `rows`: names in `methods`, with ":token" appended to query with `tokens` instead of words. `known`:
+    "classes" queries in each picture the classes that it shows, as OVAM does on generated images; "filter"
+    those that `keep` finds in it (see `ovamnb.evidence`), as DiffSegmenter does on real ones; "nothing" all
+    of the data set's. `limit`: the most pictures to use, evenly spaced. `seed`: of the noise added to
+    pictures that the model did not generate. `recording`: options of `ov.record`. `look`: the class of what a
+    method is given, `Look` or a subclass. `quiet`: no progress bar.
     """
 
     pipe: object
@@ -83,9 +83,9 @@ class Evaluation:
     def run(self, data: Data, folder: Path) -> None:
         """Count all pictures of a split that are not counted yet.
 
-        Raises ValueError, before anything is computed, for an unknown row, a class without a token, and a
-        folder that holds an evaluation with other settings; ImportError where a row needs a CRF that is not
-        installed.
+        Raises ValueError, before anything is computed, for an unknown method, a class without a token, and a
+        folder that holds an evaluation with other settings; ImportError where a method needs a CRF that is
+        not installed.
         """
         check_rows(self.rows, data, self.tokens, self.methods)
         if self.known not in KNOWN or (self.limit is not None and self.limit < 1):
@@ -114,27 +114,27 @@ class Evaluation:
                 write(path, self.count(data, index, missing, done))
 
     def claims(self, data: Data) -> dict[str, dict]:
-        """File → the settings in it that results have to have: all rows' in one, in another the tokens of
-        those that ask with them, since such a row may join others later."""
+        """File → the settings in it that results must have: in one those of all methods, in another the
+        tokens, since a method that needs them may be added later."""
         wanted = {SETTINGS: self.settings(data, evenly(len(data), self.limit))}
         if any(row.endswith(TOKEN) for row in self.rows):
             wanted[TOKENS] = {"tokens": tokens_hash(self.tokens[name] for name in data.classes)}
         return wanted
 
     def differences(self, data: Data, folder: Path) -> str:
-        """In words, for which other settings a folder holds results; "" where there are none."""
+        """How the settings of the results in a folder differ from these, in words; "" if they do not."""
         wanted = self.claims(data)
         found = [differences(folder, settings, file) for file, settings in wanted.items()]
         if TOKENS in wanted:
             paths = (folder / "examples" / f"{name}.json" for name in data.names)
             counted = (row for path in paths for row in read_counts(path).get("tables", {}))
-            # In this order, since another process writes the tokens' file before the first such row.
+            # In this order, since another process writes the tokens' file before its first counts.
             if any(row.endswith(TOKEN) for row in counted) and not (folder / TOKENS).exists():
                 found.append("tokens: unknown ones there")
         return "; ".join(filter(None, found))
 
     def settings(self, data: Data, chosen: Sequence[int]) -> dict:
-        """All that a result depends on, the rows and their tokens apart."""
+        """All that a result depends on, except for the method and its tokens."""
         return {
             "data": type(data).__name__,
             "truth": data.truth,
@@ -154,12 +154,12 @@ class Evaluation:
         }
 
     def count(self, data: Data, index: int, rows: Sequence[str], done: dict) -> dict:
-        """What is written of one picture: `tables` row → for each of THRESHOLDS the confusion of the `labels`
-        that came up; which were `asked`, which of them the prompt names (`included`); seconds; the bytes that
-        one step's queries take in float16."""
+        """What is written of one picture. `tables`: method → the confusion among `labels`, those that occur,
+        at each of THRESHOLDS; `asked`: the queried labels; `included`: those of them that the prompt names;
+        `seconds`; `bytes a step`: of one step's queries in float16."""
         example = data[index]
         start = time.perf_counter()
-        if example.seed is not None:  # it was drawn, and is drawn again
+        if example.seed is not None:  # generated: it is generated again, to be recorded
             image, trace = self.draw(data, index, example)
             asked, prompt = self.asked(data, example, image), example.prompt
         else:
@@ -192,14 +192,14 @@ class Evaluation:
         }
 
     def asked(self, data: Data, example: Example, image: Image.Image) -> list[int]:
-        """The labels of the classes to look for in a picture."""
+        """The labels of the classes to query in a picture."""
         if self.known == "classes":
             return example.present()
         found = set(self.keep(image, data.classes) if self.known == "filter" else data.classes)
         return [label for label, name in enumerate(data.classes, 1) if name in found]
 
     def draw(self, data: Data, index: int, example: Example) -> tuple[Image.Image, Trace]:
-        """The picture, drawn again from its prompt and seed, and the recording of that."""
+        """The picture, generated again from its prompt and seed, and its recording."""
         with record(self.pipe, self_attention=(finest_grid(self.pipe),), **self.recording) as trace:
             [image] = self.pipe(
                 example.prompt,
@@ -211,7 +211,7 @@ class Evaluation:
         return image, trace
 
     def look_at(self, image: Image.Image, prompt: str) -> Trace:
-        """The recording of a given picture, noised, while the model reads `prompt`."""
+        """The recording of a given picture, noised and denoised with `prompt`."""
         return record_image(
             self.pipe,
             image,
@@ -224,16 +224,16 @@ class Evaluation:
 
 
 def described(keep: Filter | None) -> str:
-    """A filter and what it was told, as far as that is numbers and words."""
-    told = sorted(getattr(keep, "__dict__", {}).items())
-    told = {name: value for name, value in told if isinstance(value, int | float | str)}
-    return f"{getattr(keep, '__qualname__', type(keep).__qualname__)} {told}"
+    """A filter's name and those of its attributes that are numbers or text."""
+    attributes = sorted(getattr(keep, "__dict__", {}).items())
+    attributes = {name: value for name, value in attributes if isinstance(value, int | float | str)}
+    return f"{getattr(keep, '__qualname__', type(keep).__qualname__)} {attributes}"
 
 
 def check_rows(
     rows: Sequence[str], data: Data, tokens: Mapping[str, Token], methods: Mapping[str, Method] = METHODS
 ) -> None:
-    """Everything that can be wrong with the rows, found before the first picture."""
+    """Raises for whatever is wrong with the methods `rows`, before the first picture."""
     for row in rows:
         _, with_tokens = parse(row, methods)
         without = [name for name in data.classes if name not in tokens] if with_tokens else []
@@ -249,16 +249,16 @@ def check_rows(
 def counts_at(
     scores: Tensor, truth: Tensor, asked: Sequence[int], labels: Sequence[int], classes: int
 ) -> list[list[list[int]]]:
-    """For each of THRESHOLDS the confusion among `labels` that scores (class, h, w) of `asked` lead to."""
+    """The confusion among `labels` at each of THRESHOLDS, from scores (class, h, w) of the labels `asked`."""
     found = []
     for threshold in THRESHOLDS:
-        answer = labels_at(scores, asked, threshold) if asked else torch.zeros_like(truth)
-        found.append(confusion(answer, truth, classes)[labels][:, labels].tolist())
+        predicted = labels_at(scores, asked, threshold) if asked else torch.zeros_like(truth)
+        found.append(confusion(predicted, truth, classes)[labels][:, labels].tolist())
     return found
 
 
 def finest_grid(pipe, image: Image.Image | None = None) -> tuple[int, int]:
-    """The largest grid (h, w) of attention for a picture, or for one that the pipeline draws by itself."""
+    """The largest grid (h, w) of attention for a picture, or at the pipeline's own size."""
     if image is None:
         return attention_grids(pipe.unet)[0]
     w, h = (side // factor(pipe) for side in prepare(pipe, image).size)
@@ -266,6 +266,6 @@ def finest_grid(pipe, image: Image.Image | None = None) -> tuple[int, int]:
 
 
 def step_bytes(trace: Trace) -> int:
-    """What the queries of one step of one image take in float16."""
+    """The bytes of one image's queries at one step, in float16."""
     queries = next(iter(trace.queries.values()))
     return 2 * sum(query[0, 0].numel() for query in queries.values())

@@ -29,12 +29,12 @@ class Split:
         self.missing = [name for name, picture in zip(names, self.pictures, strict=True) if not picture]
 
     def rows(self) -> list[str]:
-        """Those that were counted on every picture."""
+        """The methods that were scored on every picture."""
         first, *others = [picture.get("tables", {}) for picture in self.pictures]
         return [row for row in first if all(row in other for other in others)]
 
     def table(self, picture: dict, row: str, k: int) -> Tensor:
-        """The confusion (class + 1, class + 1) of a picture at threshold number k."""
+        """The confusion (class + 1, class + 1) of a method on a picture, at threshold number k."""
         labels = torch.tensor(picture["labels"])
         table = torch.zeros(len(self.classes) + 1, len(self.classes) + 1, dtype=torch.int64)
         table[labels[:, None], labels] = torch.tensor(picture["tables"][row][k])
@@ -49,7 +49,7 @@ class Split:
         return [mean_iou(self.total(row, k)) for k in range(len(self.thresholds))]
 
     def overlaps(self, row: str, k: int) -> tuple[Tensor, Tensor]:
-        """Pixels in both and in either, (picture, class), the background left out."""
+        """Pixels in both truth and prediction, and in either: (picture, class) each, no background."""
         found = [overlap(self.table(picture, row, k)) for picture in self.pictures]
         both, either = (torch.stack(part)[:, 1:] for part in zip(*found, strict=True))
         return both, either
@@ -57,10 +57,10 @@ class Split:
     def named(self) -> Tensor:
         """(picture, class) bool: whether the prompt names the class."""
         found = torch.zeros(len(self.pictures), len(self.classes) + 1, dtype=torch.bool)
-        for row, picture in zip(found, self.pictures, strict=True):
-            row[picture["included"]] = True
+        for flags, picture in zip(found, self.pictures, strict=True):
+            flags[picture["included"]] = True
         return found[:, 1:]
 
     def seconds(self, row: str) -> float:
-        """Mean seconds a picture, without the look that all rows share."""
+        """Mean seconds per picture, without the recording that all methods share."""
         return sum(picture["seconds"][row] for picture in self.pictures) / len(self.pictures)

@@ -1,7 +1,7 @@
 """What an evaluation leaves on disk: its settings, and the counts of each picture.
 
-folder/settings.json             all that the result depends on; another evaluation's is refused
-folder/tokens.json               the same of the tokens, once a row has asked with them
+folder/settings.json             all that the results depend on; a run with other settings is refused
+folder/tokens.json               a hash of the tokens, once a method has queried with them
 folder/examples/NAME.json        the counts of one picture
 """
 
@@ -23,7 +23,7 @@ SETTINGS, TOKENS = "settings.json", "tokens.json"
 
 
 def model_settings(pipe) -> dict:
-    """The model and the programs, as far as a result depends on them."""
+    """The model and the library versions that a result depends on."""
     return {
         "model": model_name(pipe),
         "weights": weights_hash(pipe),
@@ -34,7 +34,7 @@ def model_settings(pipe) -> dict:
 
 
 def weights_hash(pipe) -> str:
-    """Twelve letters that tell one UNet's weights from another's."""
+    """A hash of the UNet's weights (of each tensor, the first values), 12 hexadecimal digits."""
     digest = hashlib.sha256()
     for name, values in unet_of(pipe).state_dict().items():
         digest.update(name.encode())
@@ -43,8 +43,8 @@ def weights_hash(pipe) -> str:
 
 
 def parts_hash(pipe) -> str:
-    """Twelve letters that tell what a picture depends on beside the UNet's weights from another model's: the
-    other networks, the tokenizers' words, and the scheduler."""
+    """A hash of what a picture depends on beside the UNet's weights: the other networks, the tokenizers'
+    vocabularies, and the scheduler."""
     digest = hashlib.sha256()
     for name, part in sorted(pipe.components.items()):
         digest.update(name.encode())
@@ -61,7 +61,7 @@ def parts_hash(pipe) -> str:
 
 
 def tokens_hash(tokens: Iterable[Token]) -> str:
-    """Twelve letters that tell these tokens from others."""
+    """A hash of the tokens' vectors."""
     digest = hashlib.sha256()
     for token in tokens:
         for vectors in (token.class_, token.background):
@@ -71,7 +71,7 @@ def tokens_hash(tokens: Iterable[Token]) -> str:
 
 
 def differences(folder: Path, wanted: Mapping[str, object], file: str = SETTINGS) -> str:
-    """In words, which settings of the results in a folder are others; "" where there are none."""
+    """How the settings of the results in a folder differ from `wanted`, in words; "" if they do not."""
     path = folder / file
     if not path.exists():
         return ""
@@ -84,7 +84,7 @@ def differences(folder: Path, wanted: Mapping[str, object], file: str = SETTINGS
 
 
 def write_settings(folder: Path, wanted: dict, file: str = SETTINGS) -> None:
-    """Beside the results; ValueError, saying what differs, where the folder's have other settings."""
+    """Write the settings beside the results; ValueError, saying what differs, if others are."""
     if differ := differences(folder, wanted, file):
         raise ValueError(
             f"'{folder}' holds results of other settings ({differ}): give another folder, or delete that one."
@@ -100,8 +100,8 @@ def short(value) -> str:
 
 
 def read_counts(path: Path, keys: Collection[str] = ("name", "labels", "tables")) -> dict:
-    """What was counted of a picture, with all of `keys`; {} where nothing was, or where the file was damaged,
-    which is then counted again."""
+    """The counts of a picture, with all of `keys`; {} where there are none or the file is damaged, so that
+    the picture is counted again."""
     try:
         found = json.loads(path.read_text("utf-8"))
         return found if {*keys} <= found.keys() else {}
@@ -110,5 +110,5 @@ def read_counts(path: Path, keys: Collection[str] = ("name", "labels", "tables")
 
 
 def write(path: Path, content: dict) -> None:
-    """One JSON file, whole or not at all."""
+    """Write a JSON file, whole or not at all."""
     write_text(path, json.dumps(content, ensure_ascii=False) + "\n", make_folder=True)

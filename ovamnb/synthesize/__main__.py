@@ -1,11 +1,11 @@
-"""A labelled training set out of words: `python -m ovamnb.synthesize --n 20 --out runs/synthetic`.
+"""A labelled training set from words: `python -m ovamnb.synthesize --n 20 --out runs/synthetic`.
 
     python -m ovamnb.synthesize --classes cat dog --n 500 --model sd15 --tokens pets.safetensors --out pets
     accelerate launch --num_processes 4 -m ovamnb.synthesize --classes … --model sd15 --tokens … --out …
-    torchrun --nproc_per_node 2 -m ovamnb.synthesize --device cpu --out …      # on processors
+    torchrun --nproc_per_node 2 -m ovamnb.synthesize --device cpu --out …      # on CPUs
 
-Pictures and label maps lie in Pascal VOC's layout, what is known of each in metadata.jsonl. A killed run goes
-on by the same command; with a larger --n, a set grows.
+The set has Pascal VOC's layout, and a line for each picture in metadata.jsonl. A killed run goes on by the
+same command, and a larger --n adds pictures to a set.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ def parser_of() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--out", type=Path, required=True, help="the folder of the set")
-    add("--classes", nargs="+", help="what is drawn (default: the words of the tokens)")
-    add("--n", type=positive, default=20, help="pictures of each class, or line (default %(default)s)")
-    add("--model", default="bundled", help="as for ov.load_pipeline (default %(default)s)")
-    add("--tokens", type=Path, help="a file of ov.save_tokens (default: the bundled model's)")
+    add("--classes", nargs="+", help="what the pictures show (default: the words of the tokens)")
+    add("--n", type=positive, default=20, help="pictures per class, or per line (default %(default)s)")
+    add("--model", default="bundled", help="name or folder, as for ov.load_pipeline (default %(default)s)")
+    add("--tokens", type=Path, help="a file that ov.save_tokens wrote (default: the bundled model's)")
     prompts = parser.add_mutually_exclusive_group()
-    slots = "sentences with a slot {} for the class, and one for each further class (default: %(default)s)"
+    slots = "sentences with a slot {} for the class, one more per further class (default: a photograph of {})"
     prompts.add_argument("--templates", nargs="+", default=TEMPLATES, help=slots)
-    prompts.add_argument("--captions", type=Path, help="a text file: the classes are those a line names")
-    prompts.add_argument(
-        "--prompts", type=Path, help="a CSV file: prompt, classes (a;b) and, if wanted, seed"
-    )
-    add("--seed", type=int, default=SEED, help="of the first picture (default %(default)s)")
-    add(
-        "--masks", default=ROW, metavar="ROW", help=f"{', '.join(METHODS)}, with {TOKEN} behind it for tokens"
-    )
-    add("--also", nargs="*", default=[], metavar="ROW", help="further masks, to compare with")
-    add("--thresholds", nargs=2, type=float, metavar=("LOW", "HIGH"), help="of --masks (default: tuned)")
-    add("--steps", type=positive, help="of denoising (default: as the model was tested)")
-    add("--guidance", type=float, help="of the prompt (default: as the model was tested)")
+    captions = "a text file with a caption in each line; its picture shows the classes that it names"
+    prompts.add_argument("--captions", type=Path, help=captions)
+    columns = "a CSV file with the columns prompt, classes (a;b) and, optionally, seed"
+    prompts.add_argument("--prompts", type=Path, help=columns)
+    add("--seed", type=int, default=SEED, help="seed of the first picture (default %(default)s)")
+    methods = f"what makes the masks: {', '.join(METHODS)}; append {TOKEN} to query with tokens"
+    add("--masks", default=ROW, metavar="METHOD", help=f"{methods} (default %(default)s)")
+    add("--also", nargs="*", default=[], metavar="METHOD", help="methods of further masks, to compare with")
+    band = "for --masks: what scores between them is left out of the labels (default: tuned)"
+    add("--thresholds", nargs=2, type=float, metavar=("LOW", "HIGH"), help=band)
+    add("--steps", type=positive, help="denoising steps (default: as the model was tested)")
+    add("--guidance", type=float, help="guidance scale (default: as the model was tested)")
     add("--size", nargs=2, type=positive, metavar=("H", "W"), help="in pixels (default: the model's own)")
     add(
         "--record",
@@ -61,22 +61,18 @@ def parser_of() -> argparse.ArgumentParser:
         default=RECORDED,
         help="steps recorded, evenly spaced (default %(default)s)",
     )
-    add("--batch", type=positive, default=4, help="pictures drawn at once (default %(default)s)")
-    add("--clip", help="of the hub or a folder, for the scores (default: fits the model)")
-    add("--areas", nargs=2, type=float, default=(5, 95), metavar="P", help="percentiles kept (default 5 95)")
-    add(
-        "--least-score",
-        type=float,
-        default=25,
-        metavar="P",
-        help="percentile kept from (default %(default)s)",
-    )
+    add("--batch", type=positive, default=4, help="pictures generated at once (default %(default)s)")
+    add("--clip", help="the CLIP that scores, from the hub or a folder (default: fits the model)")
+    areas = "keep masks between these percentiles of area in their class (default 5 95)"
+    add("--areas", nargs=2, type=float, default=(5, 95), metavar="P", help=areas)
+    scores = "keep pictures from this percentile of CLIP's score in their class (default %(default)s)"
+    add("--least-score", type=float, default=25, metavar="P", help=scores)
     add("--device", help="cuda, mps or cpu (default: the best there is)")
     return parser
 
 
 def plans_of(given: argparse.Namespace, classes: tuple[str, ...]) -> list[Plan]:
-    """What is to be drawn."""
+    """The pictures to generate."""
     if given.captions:
         return list(from_captions(classes, given.n, given.captions, seed=given.seed))
     if given.prompts:
@@ -85,7 +81,7 @@ def plans_of(given: argparse.Namespace, classes: tuple[str, ...]) -> list[Plan]:
 
 
 def bands_for(given: argparse.Namespace) -> dict[str, tuple[float, float]]:
-    """Row → (low, high): those that are given, or were tuned for the bundled model."""
+    """Method → (low, high): the given thresholds, and those tuned for the bundled model."""
     tuned = dict(load_bands()) if given.model == "bundled" else {}
     if given.thresholds:
         tuned[given.masks] = tuple(given.thresholds)
@@ -99,7 +95,7 @@ def bands_for(given: argparse.Namespace) -> dict[str, tuple[float, float]]:
 
 
 def sampling_for(given: argparse.Namespace) -> tuple[int, float]:
-    """Steps of denoising and guidance."""
+    """Denoising steps and guidance scale."""
     steps, guidance = Data.steps, Data.guidance
     if given.model == "bundled":
         from ..data.emoji_sets import GUIDANCE, STEPS
@@ -112,7 +108,7 @@ def sampling_for(given: argparse.Namespace) -> tuple[int, float]:
 def main(arguments: list[str] | None = None) -> None:
     parser = parser_of()
     given = parser.parse_args(arguments)
-    with ends(parser.prog, WRONG):  # what can be wrong is found before the model is loaded
+    with ends(parser.prog, WRONG):  # mistakes are found before the model is loaded
         require_writable(given.out)
         find_device(given.device)
         asked = [parse(row, METHODS) for row in (given.masks, *given.also)]
@@ -152,7 +148,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def report(found: dict[str, list[str]], folder: Path) -> None:
-    """What each filter keeps, as a table."""
+    """Print the share of pictures that each filter keeps."""
     kept = shares(found)
     for name in (*FILTERS, "all"):
         print(f"{name:8} keeps {kept[name]:6.1%}")

@@ -1,4 +1,4 @@
-"""How well a picture and a class's name agree: a score for each, by CLIP.
+"""How well a picture fits the name of a class, scored by CLIP.
 
 score = Agreement.load("bundled")           # or a CLIP of the hub
 score(image, ["cat", "car"])                # [0.93, 0.02]
@@ -15,10 +15,10 @@ from ..text import with_article
 
 
 class Agreement:
-    """The chance of "a cat" against "not a cat" that CLIP gives a picture, as the OVAM paper filters.
+    """CLIP's probability that a picture shows "a cat" and not "not a cat", as in the OVAM paper's filter.
 
-    A CLIP that was never taught "not", as the bundled one, compares the picture with all `classes` instead:
-    the cosine with "a photograph of a cat", which is comparable between pictures of a class.
+    A CLIP that was not trained on "not", such as the bundled one, gives the picture's cosine with "a
+    photograph of a cat" instead, which is comparable between pictures of one class.
     """
 
     def __init__(self, clip: ClipFilter, *, knows_not: bool, name: str = "") -> None:

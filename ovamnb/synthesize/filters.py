@@ -1,8 +1,8 @@
-"""What is thrown out of a synthetic set, and why.
+"""Which pictures are dropped from a synthetic set, and why.
 
 As in the OVAM paper (arXiv 2403.14291): no empty masks; no mask that is much smaller or larger than the
-others of its class; no picture that its class's name fits worse than most others of the class. All limits are
-percentiles of the class's own candidates, so that nothing has to be known about a class beforehand.
+others of its class; no picture that fits its class's name much worse than the others of the class. All limits
+are percentiles of the class's own pictures, so that nothing has to be known about a class beforehand.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Limits:
-    """Percentiles of a class: of the area of its masks, from `smallest` to `largest`, and of its image–text
-    score, from `least` on. Each in 0 to 100; the defaults are the paper's."""
+    """What is kept, as percentiles of a class: mask areas from `smallest` to `largest`, image–text scores
+    from `least` on. Each in 0 to 100; the defaults are the paper's."""
 
     smallest: float = 5.0
     largest: float = 95.0
@@ -35,7 +35,7 @@ FILTERS = ("empty", "area", "score")
 
 
 def reasons(records: Iterable[Mapping], limits: Limits | None = None) -> dict[str, list[str]]:
-    """Picture → which of FILTERS would throw it out; [] keeps it.
+    """Picture → the FILTERS that drop it; [] where it is kept.
 
         reasons([{"name": "cat-00000", "classes": ["cat"], "areas": [0.2], "scores": [0.9]}, …])
 
@@ -44,7 +44,7 @@ def reasons(records: Iterable[Mapping], limits: Limits | None = None) -> dict[st
     limits = limits or Limits()
     records = list(records)
     area, score = by_class(records, "areas"), by_class(records, "scores")
-    # Of a class none of whose masks holds a pixel all are empty: no limit is needed.
+    # A class that has only empty masks needs no limits.
     full = {name: [value for value in found if value > 0] for name, found in area.items()}
     bounds = {
         name: (percentile(found, limits.smallest), percentile(found, limits.largest))
@@ -66,13 +66,13 @@ def reasons(records: Iterable[Mapping], limits: Limits | None = None) -> dict[st
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The one of the values that is nearest to a percentile: interpolated, the limits would lie between
-    values, and of the two areas of a class with two pictures both would be outside."""
+    """The value nearest to a percentile. Interpolated limits would lie between the values, and a class with
+    two pictures would lose both."""
     return float(np.percentile(values, percent, method="nearest"))
 
 
 def by_class(records: Iterable[Mapping], what: str) -> dict[str, list[float]]:
-    """Class → all values that its pictures have of `what`."""
+    """Class → the values of `what` in all its pictures."""
     values = defaultdict(list)
     for record in records:
         for name, value in zip(record["classes"], record[what], strict=True):
@@ -86,7 +86,7 @@ def within(value: float, bounds: Sequence[float]) -> bool:
 
 
 def shares(found: Mapping[str, Sequence[str]]) -> dict[str, float]:
-    """Filter → the share of pictures that it keeps, each by itself; "all" together."""
+    """Filter → the share of pictures that it keeps by itself; "all" → that all keep together."""
     count = len(found)
     kept = {name: sum(name not in wrong for wrong in found.values()) / count for name in FILTERS}
     return kept | {"all": sum(not wrong for wrong in found.values()) / count}

@@ -1,7 +1,7 @@
-"""The folder of a synthetic set, which other people's readers know.
+"""The folder of a synthetic set, in formats that common libraries read.
 
 DIR/metadata.jsonl                              a line for each picture that the filters kept
-DIR/dropped.jsonl                               the same for those they threw out, and why
+DIR/dropped.jsonl                               the same for those that they dropped, and why
 DIR/classes.txt                                 the class of label k in line k
 DIR/settings.json, DIR/records/NAME.json        what the run needs to go on
 DIR/VOCdevkit/VOC2012/JPEGImages/NAME.png       the picture (and NAME.jpg, the same file under VOC's name)
@@ -10,7 +10,7 @@ DIR/VOCdevkit/VOC2012/ImageSets/Segmentation/train.txt       the names that the 
 
 `datasets.load_dataset("imagefolder", data_files="DIR/metadata.jsonl")` reads the first, torchvision's
 `VOCSegmentation(DIR)` the last. (By `data_dir=DIR`, `datasets` would look for files named after a split, find
-train.txt, and no metadata.) VOC's readers ask for a .jpg and look at the bytes, which are a PNG's: nothing is
+train.txt, and no metadata.) VOC's readers open a .jpg but go by its bytes, which are a PNG's: nothing is
 lost to compression.
 """
 
@@ -31,34 +31,33 @@ from ..plumbing.files import whole, write_text
 VOC = Path("VOCdevkit", "VOC2012")
 MASKS = "SegmentationClass"
 KEYS = {"name", "prompt", "seed", "classes", "areas", "scores"}
-"""What a record holds, beside where it comes from."""
+"""What a record must hold."""
 REMEDY = "a synthetic set is what `python -m ovamnb.synthesize --out DIR` writes."
 
 
 def image_path(name: str) -> Path:
-    """Of a picture, below the set's folder."""
+    """The path of a picture, relative to the set's folder."""
     return VOC / "JPEGImages" / f"{name}.png"
 
 
 def labels_path(name: str, masks: str = MASKS) -> Path:
-    """Of its label map, below the set's folder; `masks`: the folder of label maps, where there are
-    several."""
+    """The path of its label map, relative to the set's folder; `masks`: which folder of label maps."""
     return VOC / masks / f"{name}.png"
 
 
 def record_path(name: str) -> Path:
-    """Of what is known about it; written last, so that a picture is there if its record is."""
+    """The path of its record, which is written last: where there is a record, there is a picture."""
     return Path("records", f"{name}.json")
 
 
 def write_png(image: Image.Image, path: Path) -> None:
-    """A PNG file, whole or not at all."""
+    """Write a PNG file, whole or not at all."""
     with whole(path, make_folder=True) as partial:
         image.save(partial, format="png")
 
 
 def write_image(root: Path, name: str, image: Image.Image) -> None:
-    """A picture, under its own name and under VOC's: one file, where the disk knows hard links."""
+    """Write a picture as .png and, for VOC's readers, as .jpg: one file, where hard links are possible."""
     path = root / image_path(name)
     write_png(image, path)
     twin = path.with_suffix(".jpg")
@@ -70,7 +69,7 @@ def write_image(root: Path, name: str, image: Image.Image) -> None:
 
 
 def write_labels(root: Path, name: str, labels: np.ndarray, masks: str = MASKS) -> None:
-    """A label map (h, w) uint8, in VOC's colours."""
+    """Write a label map (h, w) uint8, in VOC's colours."""
     image = Image.fromarray(labels)
     image.putpalette(voc_palette())
     write_png(image, root / labels_path(name, masks))
@@ -88,12 +87,12 @@ def voc_palette() -> list[int]:
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
-    """A text file, whole or not at all."""
+    """Write a text file, whole or not at all."""
     write_text(path, "".join(f"{line}\n" for line in lines), make_folder=True)
 
 
 def read_record(root: Path, name: str) -> dict | None:
-    """What is known about a picture; None where it has to be drawn (again)."""
+    """The record of a picture; None where it has to be generated (again)."""
     try:
         record = json.loads((root / record_path(name)).read_text("utf-8"))
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
@@ -103,7 +102,7 @@ def read_record(root: Path, name: str) -> dict | None:
 
 
 def read_records(root: Path) -> Iterator[dict]:
-    """Of all pictures, by name."""
+    """The records of all pictures, sorted by name."""
     for path in sorted((root / "records").glob("*.json")):
         record = read_record(root, path.stem)
         if record is not None:
@@ -116,8 +115,8 @@ class LabelledFolder(Data):
         data = LabelledFolder(Path("runs/synthetic"))
         data[0].image, data[0].labels, data.classes
 
-    `masks`: another folder of label maps than SegmentationClass. `kept`: only what the filters kept, or all
-    pictures. Raises FileNotFoundError, saying how to make it, for what is not there.
+    `masks`: which folder of label maps. `kept`: only the pictures that the filters kept; False takes all.
+    Raises FileNotFoundError, saying how to make it, for what is not there.
     """
 
     truth = "the attention of the model that drew the pictures"

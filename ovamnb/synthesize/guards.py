@@ -1,4 +1,4 @@
-"""What can go wrong with a folder, a disk and a memory: found before anything is drawn, or explained."""
+"""Errors of folder, disk and memory, found before anything is generated, or explained."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .prompts import Plan
 
 
 def claim(folder: Path, settings: dict, plans: Sequence[Plan]) -> None:
-    """The folder is this run's from now on; ValueError where it holds another's, or anything else."""
+    """Reserve the folder for this run; ValueError where it holds another run's pictures, or other files."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"'{folder}' is a file: give a folder.")
     # A run that was killed as it began may have left half of its settings, and nothing else.
@@ -35,13 +35,13 @@ def claim(folder: Path, settings: dict, plans: Sequence[Plan]) -> None:
 
 
 def told(prompt: str, seed: int, classes: Sequence[str], **_) -> str:
-    """What a picture is drawn from and shows, in words."""
+    """A picture's prompt, seed and classes, in words."""
     return f"'{prompt}' and seed {seed} for {', '.join(classes)}"
 
 
 def require_disk(folder: Path, count: int, pixels: tuple[int, int], maps: int = 1) -> None:
-    """OSError unless the disk holds `count` more pictures of (h, w) = `pixels`, with so many label `maps`
-    each, at their largest."""
+    """OSError unless the disk has room for `count` more pictures of `pixels` (h, w), each with `maps` label
+    maps, at their largest."""
     needed = count * ((3 + maps) * pixels[0] * pixels[1] + 2**13)  # three colours, labels; names, the record
     free = shutil.disk_usage(folder).free
     if needed > free:
@@ -54,16 +54,16 @@ def require_disk(folder: Path, count: int, pixels: tuple[int, int], maps: int = 
 
 @contextmanager
 def explained(batch: int, folder: Path) -> Iterator[None]:
-    """Errors that can befall any batch, with what to do about them; what was written stays."""
-    on = "what was drawn is kept, and the same command goes on from there"
+    """Errors that any batch can meet are raised with what to do about them; what was written is kept."""
+    kept = "what was drawn is kept, and the same command goes on from there"
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise OSError(errno.ENOSPC, f"the disk of '{folder}' is full: make room; {on}") from error
+        raise OSError(errno.ENOSPC, f"the disk of '{folder}' is full: make room; {kept}") from error
     except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU's has no name of its own
         if "memory" not in str(error):
             raise
         fewer = f"--batch {batch // 2}" if batch > 1 else "a smaller picture or a larger device"
-        raise RuntimeError(f"Not enough memory for {batch} pictures at once: try {fewer}; {on}.") from error
+        raise RuntimeError(f"Not enough memory for {batch} pictures at once: try {fewer}; {kept}.") from error

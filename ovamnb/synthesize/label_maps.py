@@ -15,15 +15,15 @@ from ..evaluation import methods
 def with_doubt(look: methods.Look) -> Tensor:
     """The mean of OVAM's completed map and what a dense CRF makes of it, (class, h, w) in 0 to 1.
 
-    A CRF is sure of everything: nearly all its chances are 0 or 1, right or wrong, and no threshold tells
-    which. Where it overrules the map their mean lies in the middle.
+    A dense CRF is overconfident: nearly all its probabilities are close to 0 or 1, right or wrong, and no
+    threshold separates these. Where it contradicts the map, their mean lies in the middle.
     """
     scores = methods.ovam(look, sharpen="complete")
     return (scores + after_crf(scores, look.image)) / 2
 
 
 METHODS: dict[str, methods.Method] = methods.METHODS | {"ovam+completion+crf-mean": with_doubt}
-"""The methods that masks are made by: those that are compared, and one that knows where it is in doubt."""
+"""The methods that can make masks: those of the evaluation, and one whose scores show its uncertainty."""
 
 
 def label_map(scores: Tensor, labels: Sequence[int], low: float, high: float) -> Tensor:

@@ -12,7 +12,7 @@ from .prompts import Plan
 
 
 def finish(folder: Path, plans: Sequence[Plan], limits: Limits | None = None) -> dict[str, list[str]]:
-    """Filter what was drawn, write the lists, and say why pictures were dropped: as `filters.reasons`.
+    """Filter the pictures and write the lists; picture → why it was dropped, as `filters.reasons`.
 
     Raises RuntimeError where a picture is missing, because a process died.
     """

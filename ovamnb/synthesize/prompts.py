@@ -1,9 +1,9 @@
-"""What is drawn: a prompt, a seed and the classes that the picture should show.
+"""Plans of pictures: a prompt, a seed and the classes that the picture should show.
 
     list(from_templates(["cat", "car"], 2, ["a photograph of {}", "{} and {}"]))
 
-A plan does not depend on how many pictures are asked for: the first n are the same in a longer list, so that
-a set can grow.
+A plan does not depend on how many there are: the first n are the same in a longer list, so that a set can
+grow.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SEED = 1_000_000
 
 @dataclass(frozen=True)
 class Plan:
-    """One picture to come; `classes` are those that its labels may hold."""
+    """One picture to generate; `classes` are those that its labels may hold."""
 
     name: str
     prompt: str
@@ -41,11 +41,11 @@ class Plan:
 def from_templates(
     classes: Sequence[str], count: int, templates: Sequence[str] = TEMPLATES, *, seed: int = SEED
 ) -> Iterator[Plan]:
-    """`count` plans of each class; they take turns, as do the templates.
+    """`count` plans for each class; classes and templates take turns.
 
     A template's first slot `{}` takes the class with its article, "a cat", each further one another class,
-    drawn at random. Raises ValueError for a template without a slot or with more of them than classes, and
-    for a seed that is none.
+    chosen at random. Raises ValueError for a template without a slot or with more of them than classes, and
+    for an invalid seed.
     """
     check_seed(seed)
     for template in templates:
@@ -55,8 +55,8 @@ def from_templates(
             own = number * len(classes) + index
             template = templates[number % len(templates)]
             others = [other for other in classes if other != name]
-            drawn = np.random.default_rng((seed, own)).permutation(len(others))
-            shown = (name, *(others[i] for i in drawn[: template.count(SLOT) - 1]))
+            order = np.random.default_rng((seed, own)).permutation(len(others))
+            shown = (name, *(others[i] for i in order[: template.count(SLOT) - 1]))
             prompt = template.format(*map(with_article, shown))
             yield Plan(f"{slug(name)}-{number:05d}", prompt, seed + own, shown)
 
@@ -77,7 +77,7 @@ def check_template(template: str, classes: int) -> None:
 def from_captions(
     classes: Sequence[str], count: int, path: str | Path, *, seed: int = SEED
 ) -> Iterator[Plan]:
-    """`count` plans of each line of a text file; a line's classes are those whose names stand in it.
+    """`count` plans for each line of a text file; a line's classes are those whose names stand in it.
 
     Lines that name no class are left out. Raises FileNotFoundError without the file, ValueError where no
     line names a class.
@@ -92,11 +92,11 @@ def from_captions(
 
 
 def from_table(classes: Sequence[str], count: int, path: str | Path, *, seed: int = SEED) -> Iterator[Plan]:
-    """`count` plans of each row of a CSV file with the columns prompt, classes (with `;` between several)
-    and, if wanted, seed: of a row's first picture, its others follow.
+    """`count` plans for each row of a CSV file with the columns prompt, classes (with `;` between several)
+    and, optionally, seed: that of the row's first picture, from which the others count on.
 
-    Raises FileNotFoundError without the file, ValueError for a missing column, a row without a prompt, one
-    that names no class, or another than is asked for, and a seed that is no number.
+    Raises FileNotFoundError without the file, ValueError for a missing column, a row without a prompt or a
+    class, a class that is not one of `classes`, and a seed that is no number.
     """
     text = read_text(Path(path), "give a CSV file with the columns prompt and classes.")
     table = csv.DictReader(io.StringIO(text))
@@ -126,14 +126,14 @@ def from_table(classes: Sequence[str], count: int, path: str | Path, *, seed: in
 def _of_rows(
     rows: Sequence[tuple[str, tuple[str, ...], int | None]], count: int, seed: int
 ) -> Iterator[Plan]:
-    """Rows (prompt, classes, seed) take turns; one without classes has no picture, but keeps its number."""
+    """Rows (prompt, classes, seed) take turns; one without classes gives no plan, but keeps its number."""
     for own in (seed, *(own for _, _, own in rows if own is not None)):
         check_seed(own)
     for number in range(count):
         for index, (prompt, named, own) in enumerate(rows):
             if named:
-                drawn = seed + number * len(rows) + index if own is None else own + number
-                yield Plan(f"line-{index + 1:05d}-{number:05d}", prompt, drawn, named)
+                picture_seed = seed + number * len(rows) + index if own is None else own + number
+                yield Plan(f"line-{index + 1:05d}-{number:05d}", prompt, picture_seed, named)
 
 
 def slug(name: str) -> str:
@@ -142,14 +142,14 @@ def slug(name: str) -> str:
 
 
 def check_seed(seed: int) -> None:
-    """ValueError for what torch, NumPy or a table of 64 bits would not take as a seed."""
+    """ValueError for a number that torch, NumPy or a 64-bit table would not take as a seed."""
     if not 0 <= seed < 2**62:
         raise ValueError(f"A seed is a whole number from 0 on, below 2⁶², not {seed}.")
 
 
 def check_classes(classes: Sequence[str]) -> tuple[str, ...]:
-    """The classes, with single spaces between words; ValueError where there is none, one is empty, comes
-    twice or would share another's files, or they do not fit a label of eight bits."""
+    """The classes, with single spaces between words. ValueError where there is none; where one is empty,
+    comes twice or would share another's files; or where they are too many for 8-bit labels."""
     names = tuple(" ".join(name.split()) for name in classes)
     if not names or not all(names):
         raise ValueError("There is no class to draw: give at least one word, and no empty ones.")

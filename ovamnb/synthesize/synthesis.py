@@ -1,12 +1,12 @@
-"""Drawing, labelling and writing: a run that can be killed, resumed and spread over processes.
+"""Generating, labelling and writing: a run that can be killed, resumed and spread over processes.
 
     Synthesis(pipe, classes, score, tokens=tokens).run(plans, folder)
     finish(folder, plans)                           # `lists`: once, when all processes are done
 
 A picture, its label map and its record each go to a temporary name and are then renamed, the record last: a
-killed run leaves no half pair, and one that goes on skips what has a record. Pictures are drawn in batches
-that depend on the plans alone; under `accelerate launch` each process takes every n-th batch, so that the
-result does not depend on how many there are. No more than one batch's queries are ever in memory.
+killed run leaves no half pair, and a resumed one skips what has a record. Pictures are generated in batches
+that depend on the plans alone; under `accelerate launch` with n processes each takes every n-th batch, so
+that the result does not depend on n. No more than one batch's queries are ever in memory.
 """
 
 from __future__ import annotations
@@ -39,18 +39,19 @@ from .prompts import Plan, check_classes
 from .tune import RECORDED, UNTUNED, Band
 
 Score = Callable[[Image.Image, Sequence[str]], Sequence[float]]
-"""(picture, classes) → how well it agrees with each: see `scores`."""
+"""(picture, classes) → how well it fits each: see `agreement`."""
 ROW = f"ovam+completion+crf-mean{TOKEN}"
 
 
 @dataclass(frozen=True)
 class Synthesis:
-    """How pictures are drawn and labelled.
+    """How pictures are generated and labelled.
 
-    `row`: which of `masks.METHODS` makes the masks, with ":token" behind where `tokens`
-    stand for the words; `also`: further ones, whose label maps go to SegmentationClass-ROW. `bands`: row →
+    `row`: which of `label_maps.METHODS` makes the masks, with ":token" appended to query with `tokens`
+    instead of words; `also`: further ones, whose label maps go to SegmentationClass-METHOD. `bands`: method →
     (low, high), between which a label is uncertain. `size`: (h, w) in pixels, None for the model's own.
-    `recorded`: how many of the denoising steps are recorded, evenly spaced. `batch`: pictures drawn at once.
+    `recorded`: how many of the denoising steps are recorded, evenly spaced. `batch`: pictures generated at
+    once. `quiet`: no progress bar.
     """
 
     pipe: object
@@ -68,15 +69,15 @@ class Synthesis:
     quiet: bool = False
 
     def run(self, plans: Sequence[Plan], folder: Path) -> None:
-        """Draw, label and write all pictures that are not there yet.
+        """Generate, label and write all pictures that are not there yet.
 
-        Raises, before anything is drawn, ValueError for a class without a token, words or texts that the
-        model cannot read, and a folder that holds something else; ImportError for a row whose CRF is not
+        Raises, before anything is generated, ValueError for a class without a token, words or texts that the
+        model cannot read, and a folder that holds something else; ImportError for a method whose CRF is not
         installed; OSError where the disk is too small.
         """
         self.check(plans)
         state = PartialState()
-        with state.main_process_first():  # so that nobody finds half of another's settings
+        with state.main_process_first():  # so that no process finds half-written settings
             claim(folder, self.settings(), plans)
             if state.is_main_process:
                 clear_partials(folder)
@@ -90,7 +91,7 @@ class Synthesis:
             initial=here,
             desc=folder.name,
             unit=" images",
-            # Slow models draw less than one a second, of which tqdm would make seconds per image.
+            # A slow model makes less than one image a second, which tqdm would turn into seconds per image.
             bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}, {remaining} left, {rate_noinv_fmt}]",
             disable=self.quiet or not state.is_main_process,
         ) as bar:
@@ -104,7 +105,7 @@ class Synthesis:
                 bar.refresh()
 
     def make(self, plans: Sequence[Plan], folder: Path) -> None:
-        """Draw a batch at once; label and write each of its pictures that is not there."""
+        """Generate a batch at once; label and write each of its pictures that is not there."""
         h, w = self.pixels()
         grid = attention_grids(self.pipe.unet, (h // factor(self.pipe), w // factor(self.pipe)))[0]
         steps = tuple(evenly(self.steps, self.recorded))
@@ -152,7 +153,7 @@ class Synthesis:
         }
 
     def check(self, plans: Sequence[Plan]) -> None:
-        """Everything that can be wrong, found before the first picture."""
+        """Raises for whatever is wrong, before the first picture."""
         rows = (self.row, *self.also)
         check_rows(rows, check_classes(self.classes), self.tokens)
         for row in rows:
@@ -168,7 +169,7 @@ class Synthesis:
             encoder.encode(text)
 
     def settings(self) -> dict:
-        """All that a picture, its labels and its scores depend on, apart from its plan."""
+        """All that a picture, its labels and its scores depend on, except for its plan."""
         with_tokens = any(row.endswith(TOKEN) for row in (self.row, *self.also))
         return {
             "classes": list(self.classes),
@@ -194,7 +195,7 @@ class Synthesis:
 
 
 def check_rows(rows: Sequence[str], classes: Sequence[str], tokens: Mapping[str, Token]) -> None:
-    """ValueError for an unknown row and a class without a token; ImportError for a CRF that is missing."""
+    """ValueError for an unknown method or a class without a token; ImportError for a missing CRF."""
     for row in rows:
         _, with_tokens = parse(row, METHODS)
         without = [name for name in classes if name not in tokens] if with_tokens else []
@@ -208,5 +209,5 @@ def check_rows(rows: Sequence[str], classes: Sequence[str], tokens: Mapping[str,
 
 
 def masks_of(row: str) -> str:
-    """The folder of a further row's label maps; a colon is no part of a file name everywhere."""
+    """The folder of a further method's label maps; some systems allow no colon in a name."""
     return f"{MASKS}-{row.replace(TOKEN, '-token')}"

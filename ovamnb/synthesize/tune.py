@@ -1,7 +1,8 @@
-"""Between which two thresholds a label is uncertain: `python -m ovamnb.synthesize.tune --data emoji-sim`.
+"""The two thresholds between which a label is uncertain: `python -m ovamnb.synthesize.tune --data emoji-sim`.
 
 Chosen on the validation split of an annotated set, by the counts of `ovamnb.evaluation`: of all pairs that
-leave out a tenth of the objects' pixels at most, the one whose remaining labels are the best.
+leave out at most a twentieth of the objects' pixels and of the background's, the one whose remaining labels
+have the highest mean IoU.
 """
 
 from __future__ import annotations
@@ -29,24 +30,24 @@ from .label_maps import METHODS
 Band = tuple[float, float]
 """(low, high), each in 0 to 1."""
 UNTUNED: Band = (0.25, 0.75)
-"""Where nothing was tuned: the OVAM paper's 0.75, and as far from the other end."""
+"""Where nothing was tuned: the OVAM paper's 0.75, and 1 − 0.75."""
 BANDS = Path(__file__).parents[1] / "assets" / "synthesis.json"
-"""Those that were chosen for the bundled model."""
+"""The file of the bands that were chosen for the bundled model."""
 RECORDED = 2
-"""Steps of denoising, evenly spaced: on the bundled model as good as all."""
+"""Denoising steps recorded, evenly spaced: on the bundled model as good as all."""
 LEFT_OUT = 0.05
-"""Of the objects' pixels, and of the background's, at most."""
+"""The largest share of the objects' pixels, and of the background's, that may be left out."""
 
 
 def choose(tables: Tensor, thresholds: Sequence[float], left_out: float = LEFT_OUT) -> Band:
     """The (low, high) whose labels have the highest mean IoU, where pixels between them do not count.
 
-    `tables` (threshold, class + 1, class + 1): who was taken for whom at each of `thresholds`, which rise.
-    What exceeds `high` is counted by its table's classes, what does not exceed `low` by its table's
-    background. `left_out`: the share, 0 to 1, of the objects' pixels and of the background's, that may lie
-    between.
+    `tables` (threshold, class + 1, class + 1): the confusion at each of `thresholds`, in rising order.
+    Pixels above `high` are counted by the classes in its table, pixels not above `low` by the background in
+    its table. `left_out`: the largest share, 0 to 1, of the objects' pixels and of the background's that may
+    lie between.
     """
-    # (threshold, 2): called background, of the background's pixels and of the objects'
+    # (threshold, 2): the background's pixels and the objects' that are labelled background
     below = torch.stack([tables[:, 0, 0], tables[:, 1:, 0].sum(dim=1)], dim=1)
     pixels = torch.stack([tables[0, 0].sum(), tables[0, 1:].sum()])
     pairs = [
@@ -60,12 +61,12 @@ def choose(tables: Tensor, thresholds: Sequence[float], left_out: float = LEFT_O
 
 
 def between(tables: Tensor, low: int, high: int) -> Tensor:
-    """The confusion (class + 1, class + 1) of what is labelled by thresholds number `low` and `high`."""
+    """The confusion (class + 1, class + 1) of the labels by thresholds number `low` and `high`."""
     return torch.cat([tables[low, :, :1], tables[high, :, 1:]], dim=1)
 
 
 def bands_of(splits: Sequence[Split]) -> dict[str, Band]:
-    """Row → its band, over the pictures of all `splits`, for the rows that were counted on every one."""
+    """Method → its band over the pictures of all `splits`, for the methods scored on every one."""
     thresholds = splits[0].thresholds
     rows = [row for row in splits[0].rows() if all(row in split.rows() for split in splits)]
     return {
@@ -78,12 +79,12 @@ def bands_of(splits: Sequence[Split]) -> dict[str, Band]:
 
 
 def drawn(data: Data) -> bool:
-    """Whether the model draws the pictures anew, so that there are steps of denoising to choose from."""
+    """Whether the model generates the pictures again, so that there are denoising steps to choose from."""
     return data[0].seed is not None
 
 
 def load_bands(path: Path = BANDS) -> Mapping[str, Band]:
-    """Row → band; FileNotFoundError where nothing was tuned."""
+    """Method → band; FileNotFoundError where nothing was tuned."""
     if not path.is_file():
         raise FileNotFoundError(f"No '{path}': `python -m ovamnb.synthesize.tune --save {path}` writes it.")
     return {row: (low, high) for row, (low, high) in json.loads(path.read_text("utf-8"))["bands"].items()}
@@ -91,12 +92,13 @@ def load_bands(path: Path = BANDS) -> Mapping[str, Band]:
 
 @ends("python -m ovamnb.synthesize.tune")
 def main(arguments: list[str] | None = None) -> None:
-    parser = arguments_of("synthesize.tune", __doc__, "emoji-sim")
+    parser = arguments_of("synthesize.tune", __doc__, "emoji-sim", "runs/synthesize-tune")
     rows = [f"{name}{end}" for name in METHODS for end in ("", TOKEN)]
-    parser.add_argument("--rows", nargs="+", default=rows, metavar="ROW", help="as for ovamnb.evaluation")
+    parser.add_argument("--rows", nargs="+", default=rows, metavar="METHOD", help="as evaluation's --methods")
     parser.add_argument("--and", dest="more", nargs="*", default=[], metavar="DATA", help="further data sets")
-    parser.add_argument("--record", type=positive, default=RECORDED, help="steps (default %(default)s)")
-    parser.add_argument("--save", type=Path, help="write the bands to this file, too")
+    recorded = "denoising steps recorded (default %(default)s)"
+    parser.add_argument("--record", type=positive, default=RECORDED, help=recorded)
+    parser.add_argument("--save", type=Path, help="also write the thresholds to this file")
     given = parser.parse_args(arguments)
     with ends(parser.prog, WRONG):
         check_places(given)
