@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from .plumbing import checks
-from .plumbing.files import existing, whole
 from .text import Text
+from .token_file import read_tokens, write_tokens
 
-TOKENS_FORMAT = "ovamnb tokens 1"
 BUNDLED_TOKENS = Path(__file__).parent / "assets" / "tokens.safetensors"
 FIGURES = BUNDLED_TOKENS.with_suffix(".json")
 """The measured quality of the bundled tokens."""
-PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")
 SAMPLES = 32  # weights of each block in a fingerprint
 ALIKE = 0.01  # relative: rounding to bfloat16 moves weights by 0.002, another model's by about 1
 
@@ -195,8 +191,6 @@ def save_tokens(tokens: Iterable[Token], path: str | Path) -> None:
     Raises ValueError for two tokens of the same word and for tokens of several models, which one file cannot
     hold; FileNotFoundError for a folder that is not there, OSError where the disk is full.
     """
-    from safetensors.torch import save_file
-
     tokens = checks.entries("tokens", [tokens] if isinstance(tokens, Token) else tokens, "tokens")
     for token in tokens:
         checks.instance("Each of the tokens", token, Token, "a Token")
@@ -214,21 +208,7 @@ def save_tokens(tokens: Iterable[Token], path: str | Path) -> None:
                 f"The tokens '{words[0]}' and '{token.word}' are of different models: save each model's in a "
                 "file of its own."
             )
-    tensors, header = {}, {}
-    for token in tokens:
-        tensors[f"class/{token.word}"] = token.class_
-        if token.background is not None:
-            tensors[f"background/{token.word}"] = token.background
-        header[token.word] = {
-            "model": token.model,
-            "settings": dict(token.settings),
-            "losses": [round(loss, 5) for loss in token.losses],
-        }
-        tensors |= {f"fingerprint/{name}": values for name, values in token.fingerprint.items()}
-    tensors = {name: value.detach().cpu().float().contiguous().clone() for name, value in tensors.items()}
-    metadata = {"format": TOKENS_FORMAT, "tokens": json.dumps(header)}
-    with whole(path) as partial:
-        save_file(tensors, partial, metadata=metadata)
+    write_tokens([{each.name: getattr(token, each.name) for each in fields(Token)} for token in tokens], path)
 
 
 def load_tokens(path: str | Path = BUNDLED_TOKENS) -> dict[str, Token]:
@@ -241,64 +221,4 @@ def load_tokens(path: str | Path = BUNDLED_TOKENS) -> dict[str, Token]:
     array, named by the file. Raises FileNotFoundError where there is no file, and ValueError for one that is
     damaged, holds no tokens, or is a pickle.
     """
-    from safetensors import SafetensorError, safe_open
-
-    path = existing(path, "file of tokens")
-    if path.suffix in PICKLES:
-        raise ValueError(_why_no_pickle(path))
-    if path.suffix == ".npy":
-        try:
-            array = np.load(path, allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
-            raise ValueError(
-                _why_no_pickle(path) if "pickle" in str(error) else f"'{path}' is damaged: {error}"
-            ) from None
-        return {path.stem: _bare(path.stem, checks.tensor(f"'{path}'", array, "(dim,) or (2, dim)"))}
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            names = file.keys()
-            tensors = {name: file.get_tensor(name) for name in names}
-        if not tensors:
-            raise KeyError("it is empty")
-        if metadata.get("format") != TOKENS_FORMAT:
-            return {
-                name.replace("-", " "): _bare(name.replace("-", " "), value)
-                for name, value in tensors.items()
-            }
-        fingerprints = {
-            k.removeprefix("fingerprint/"): v for k, v in tensors.items() if k.startswith("fingerprint/")
-        }
-        return {
-            word: Token(
-                word,
-                tensors[f"class/{word}"],
-                tensors.get(f"background/{word}"),
-                entry["model"],
-                fingerprints,
-                tuple(entry["losses"]),
-                entry["settings"],
-            )
-            for word, entry in json.loads(metadata["tokens"]).items()
-        }
-    except (SafetensorError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-        raise ValueError(f"'{path}' is damaged or holds no tokens: {error}") from None
-
-
-def _bare(word: str, array: Tensor) -> Token:
-    """A token from a vector (dim,) or a pair (2, dim) of unknown origin."""
-    array = array.float()
-    if array.ndim == 1 and len(array) > 1:
-        return Token(word, array)
-    if array.ndim == 2 and len(array) == 2:
-        return Token(word, array[1], array[:1])
-    raise ValueError(
-        f"A token is a vector (dim,) or a pair (2, dim), but '{word}' has the shape {tuple(array.shape)}."
-    )
-
-
-def _why_no_pickle(path: Path) -> str:
-    return (
-        f"'{path}' is a pickle, which can run any code when it is opened, so it is not read. Whoever trusts "
-        "it can save its vectors anew: `safetensors.numpy.save_file({'cat': vector}, 'tokens.safetensors')`."
-    )
+    return {entry["word"]: Token(**entry) for entry in read_tokens(path)}

@@ -22,9 +22,9 @@ from .select import (
     show_grid,
     show_steps,
 )
-from .storage import read_trace, write_trace
 from .text import Text, TextEncoder, from_states
 from .tokens import Token, as_text
+from .trace_file import read_trace, write_trace
 from .unet import unet_of
 
 Asked = str | Sequence[str] | Tensor | np.ndarray | Token | Sequence[Token]

@@ -14,6 +14,7 @@ device for good.
 from __future__ import annotations
 
 import torch
+from torch import library as operators
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map, tree_map_only
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
@@ -130,10 +131,9 @@ def copy_from(source: torch.Tensor, target: torch.Tensor, non_blocking: bool = F
 
 
 # What PyTorch calls itself, below the level of the mode.
-_library = torch.library.Library("aten", "IMPL")
 for _name, _function in {
     "empty_strided": empty_strided,
     "empty.memory_format": empty,
     "_copy_from": copy_from,
 }.items():
-    _library.impl(_name, _function, "PrivateUse1")
+    operators.impl(f"aten::{_name}", NAME, _function)
