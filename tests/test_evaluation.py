@@ -369,7 +369,7 @@ class TestCommand:
             (["--data", "vok"], "no data set 'vok': choose of emoji-real"),
             (["--methods", "dam"], "no method 'dam': choose of daam"),
             (["--data", "voc", "--root", "nowhere"], "is not there"),
-            (["--limit", "0"], "pictures are counted from 1, not 0"),
+            (["--limit", "0"], "argument --limit: give a whole number from 1 on, not '0'"),
             (["--methods", "ovam:token", "--model", "sd15"], "a file of this one's by --tokens"),
         ):
             with pytest.raises(SystemExit):

@@ -33,7 +33,7 @@ class TestBeforeTheModel:
             (["--prompts", "nowhere.csv"], "'nowhere.csv' is not there: give a CSV file with the columns"),
             (["--captions", "nowhere.txt"], "'nowhere.txt' is not there: give a text file"),
             (["--areas", "95", "5"], "Percentiles lie in 0 to 100"),
-            (["--n", "0"], "counted from 1, not 0"),
+            (["--n", "0"], "argument --n: give a whole number from 1 on, not '0'"),
             (["--seed", "-1"], "seed is a whole number from 0 on"),
             (["--model", "sd15"], "give a file of this one's by --tokens"),
             (["--masks", "ovam+completion+crf"], 'pip install "ovamnb[crf]"'),

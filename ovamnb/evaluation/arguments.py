@@ -15,7 +15,7 @@ from accelerate import PartialState
 from ..data import DATA, load_data
 from ..data.base import SPLITS, Data
 from ..pipelines import find_device
-from ..plumbing.command import require_given, require_writable
+from ..plumbing.command import positive, require_given, require_writable
 from ..select import evenly
 from ..tokens import Token, load_tokens
 from .run import Evaluation
@@ -26,9 +26,15 @@ OR_BESIDE = "or a folder beside it where that holds results of other settings"
 
 
 def arguments_of(
-    name: str, about: str | None, data: str, folder: str = f"runs/evaluate/DATA, {OR_BESIDE}"
+    name: str,
+    about: str | None,
+    data: str,
+    folder: str = f"runs/evaluate/DATA, {OR_BESIDE}",
+    *,
+    tables: bool = True,
 ) -> argparse.ArgumentParser:
-    """A parser with the arguments that these commands share; `folder`: in words, where results go."""
+    """A parser with the arguments that these commands share. `folder`: in words, where results go; `tables`:
+    whether there are tables of scores at thresholds chosen on validation pictures."""
     parser = argparse.ArgumentParser(
         prog=f"python -m ovamnb.{name}",
         description=about,
@@ -40,25 +46,19 @@ def arguments_of(
     add("--model", default="bundled", help="name or folder, as for ov.load_pipeline (default %(default)s)")
     add("--tokens", type=Path, help="a file that ov.save_tokens wrote (default: the bundled model's)")
     add("--limit", type=positive, help="pictures used of each split, at most, evenly spaced (default: all)")
-    choose = "validation pictures that thresholds are chosen on, at most (default %(default)s)"
-    add("--choose-on", type=positive, default=500, help=choose)
     add("--seed", type=int, default=0, help="seed of the noise on given pictures (default %(default)s)")
     add("--device", help="cuda, mps or cpu (default: the best there is)")
     add("--out", type=Path, help=f"where results go (default {folder})")
-    add("--csv", type=Path, help="the folder of the CSV tables (default: that of the results)")
+    if tables:
+        choose = "validation pictures that thresholds are chosen on, at most (default %(default)s)"
+        add("--choose-on", type=positive, default=500, help=choose)
+        add("--csv", type=Path, help="the folder of the CSV tables (default: that of the results)")
     return parser
-
-
-def positive(text: str) -> int:
-    """A whole number from 1 on, as an argument's type."""
-    if (count := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"pictures are counted from 1, not {count}.")
-    return count
 
 
 def check_places(given: argparse.Namespace) -> None:
     """OSError where results cannot be written, ValueError for a device that this machine lacks."""
-    for folder in filter(None, (given.out, given.csv)):
+    for folder in filter(None, (given.out, getattr(given, "csv", None))):
         require_writable(folder)
     find_device(given.device)
 

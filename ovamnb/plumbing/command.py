@@ -12,6 +12,7 @@ system get a remedy here. Errors that nobody foresaw (a TypeError, say) keep the
 
 from __future__ import annotations
 
+import argparse
 import errno
 import os
 import sys
@@ -81,6 +82,13 @@ REMEDIES = {
     errno.ENOENT: "'{path}' is not there: give another place, or make it first.",
 }
 """Errors of the system, for which Python has a word but no remedy."""
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on, as an option's `type`; argparse puts the option before the error."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"give a whole number from 1 on, not '{text}'.")
+    return int(text)
 
 
 def require_writable(folder: Path) -> None:

@@ -14,10 +14,10 @@ import argparse
 from pathlib import Path
 
 from ..data.base import Data
-from ..evaluation.arguments import positive, start, tokens_if_needed
+from ..evaluation.arguments import start, tokens_if_needed
 from ..evaluation.methods import TOKEN, parse
 from ..pipelines import find_device
-from ..plumbing.command import WRONG, ends, require_writable
+from ..plumbing.command import WRONG, ends, positive, require_writable
 from .agreement import Agreement
 from .filters import FILTERS, Limits, shares
 from .label_maps import METHODS, check_band

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from ..data import load_data
 from ..data.base import Data
-from ..evaluation.arguments import arguments_of, check_places, positive, start, tokens_if_needed
+from ..evaluation.arguments import arguments_of, check_places, start, tokens_if_needed
 from ..evaluation.methods import TOKEN
 from ..evaluation.metrics import mean_iou
 from ..evaluation.run import Evaluation, check_rows
 from ..evaluation.split import Split
 from ..evaluation.store import write
-from ..plumbing.command import WRONG, ends, require_given, require_writable
+from ..plumbing.command import WRONG, ends, positive, require_given, require_writable
 from ..select import evenly
 from .label_maps import METHODS
 
@@ -92,7 +92,7 @@ def load_bands(path: Path = BANDS) -> Mapping[str, Band]:
 
 @ends("python -m ovamnb.synthesize.tune")
 def main(arguments: list[str] | None = None) -> None:
-    parser = arguments_of("synthesize.tune", __doc__, "emoji-sim", "runs/synthesize-tune")
+    parser = arguments_of("synthesize.tune", __doc__, "emoji-sim", "runs/synthesize-tune", tables=False)
     rows = [f"{name}{end}" for name in METHODS for end in ("", TOKEN)]
     parser.add_argument("--rows", nargs="+", default=rows, metavar="METHOD", help="as evaluation's --methods")
     parser.add_argument("--and", dest="more", nargs="*", default=[], metavar="DATA", help="further data sets")

@@ -30,12 +30,14 @@ from ovamnb.emoji.scores import ConceptIoU
 from ovamnb.emoji.sprites import CONCEPTS
 from ovamnb.emoji.streams import batches, stream, to_tensor
 from ovamnb.pipelines import find_device, load_pipeline
-from ovamnb.plumbing.command import ends
+from ovamnb.plumbing.command import ends, positive
 from ovamnb.plumbing.files import whole
 
 from .stages import STAGES
 
 TRAINED = Path(__file__).with_name("oracle.safetensors")
+STEPS = (1600, 700)
+"""Of the U-Net alone, then of everything with the full resolution: an hour on one core."""
 WIDTHS = (32, 64, 128, 192)  # channels at a half, a quarter, an eighth, a sixteenth of the image
 EDGE = 24  # channels at the full resolution
 
@@ -125,16 +127,15 @@ def save_oracle(oracle: Oracle, path: Path = TRAINED) -> None:
 def train_oracle(
     folder: Path,
     *,
-    steps: tuple[int, int] = (1600, 700),
+    steps: tuple[int, int] = STEPS,
     batch: int = 16,
     device: str | None = None,
     pipe=None,
 ) -> Oracle:
     """Trains the oracle, or reads it back: the checkpoint of a finished run is its result.
 
-    steps: of the U-Net alone, then of everything with the full resolution. Half of the pictures pass through
-    `pipe`'s VAE first (the bundled model's, by default), so that soft edges and washed-out textures are
-    nothing new. An hour on one core.
+    steps: see `STEPS`. Half of the pictures pass through `pipe`'s VAE first (by default the bundled model's),
+    so that soft edges and washed-out textures are nothing new.
     """
     place = find_device(device)
     vae = (pipe or load_pipeline(device=str(place))).vae
@@ -208,9 +209,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m workshop.train.oracle", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/oracle"), help="checkpoints (%(default)s)")
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
+    parser.add_argument(
+        "--steps", type=positive, nargs=2, metavar=("COARSE", "FINE"), default=STEPS,
+        help="of the U-Net alone, then with the full resolution (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--save", type=Path, default=TRAINED, help="the result (the one in the repository)")
     given = parser.parse_args(arguments)
-    oracle = train_oracle(given.out, device=given.device)
-    save_oracle(oracle)
+    oracle = train_oracle(given.out, steps=tuple(given.steps), device=given.device)
+    save_oracle(oracle, given.save)
     print(f"mIoU on held-out scenes: {oracle_miou(oracle.cpu()):.3f}")
 
 
