@@ -9,6 +9,7 @@ model itself, which needs no other network.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -219,7 +220,7 @@ class DiffusionCaptioner:
         describe = DiffusionCaptioner(pipe, classes, places=["on grass", "in the sky"])
         describe(image)                                # "a cat and a car on grass"
 
-    `things`: class names, of which the best `most` are named if their evidence exceeds `threshold`;
+    `things`: class names, of which the best `most` are named if their evidence reaches `threshold`;
     `places`: phrases for the ground, of which the best one is taken. What `start` already names is left out.
     `options`: those of `evidence`.
     """
@@ -240,8 +241,8 @@ class DiffusionCaptioner:
     def __call__(self, image, start: str = "") -> str:
         named = self.best(image, {name: f"a photograph of {with_article(name)}" for name in self.things})
         place = self.best(image, {phrase: f"a photograph of something {phrase}" for phrase in self.places})
-        shown = [name for name, gain in named.items() if gain > self.threshold][: self.most]
-        things = [with_article(name) for name in shown if name not in start]
+        shown = [name for name, gain in named.items() if gain >= self.threshold][: self.most]
+        things = [with_article(name) for name in shown if not re.search(rf"\b{re.escape(name)}\b", start)]
         return " ".join([" and ".join(things), *list(place)[:1]]).strip()
 
     def best(self, image, texts: Mapping[str, str]) -> dict[str, float]:
