@@ -13,7 +13,7 @@ from ovamnb.emoji.scenes import scene
 from ovamnb.emoji.sprites import CONCEPTS
 from ovamnb.emoji.streams import of_concept
 from workshop.make import token_bank
-from workshop.measure import token_worth as measure_tokens
+from workshop.measure import token_worth
 from workshop.train.oracle import Oracle, load_oracle, oracle_miou, save_oracle, train_oracle
 
 
@@ -33,17 +33,17 @@ class TestShipped:
         assert heat[mask].mean() > 1.3 * heat[~mask].mean()
 
     def test_the_figures_are_of_the_whole_table(self):
-        figures = json.loads(measure_tokens.FIGURES.read_text())
-        assert tuple(sorted(figures["miou"])) == tuple(sorted(measure_tokens.ASKED))
+        figures = json.loads(token_worth.FIGURES.read_text())
+        assert tuple(sorted(figures["miou"])) == tuple(sorted(token_worth.ASKED))
         for how, by_objects in figures["miou"].items():
             for rows in by_objects.values():
                 assert all(
-                    len(v) == (measure_tokens.ANNOTATIONS if how == "token" else 1) for v in rows.values()
+                    len(v) == (token_worth.ANNOTATIONS if how == "token" else 1) for v in rows.values()
                 )
 
     def test_the_readme_says_what_was_measured(self):
         readme = (Path(__file__).parents[1] / "README.md").read_text()
-        measured = json.loads(measure_tokens.FIGURES.read_text())["miou"]
+        measured = json.loads(token_worth.FIGURES.read_text())["miou"]
         for row, [word] in measured["word"]["1 object(s)"].items():
             name = "OVAM, plain map" if row == "OVAM" else row
             [line] = [line for line in readme.splitlines() if line.startswith(f"| {name} |")]
@@ -109,11 +109,11 @@ def test_scenes_of_a_concept(objects):
 @pytest.mark.slow
 def test_the_measurement_runs_and_keeps_its_rows(monkeypatch, tmp_path, capsys):
     pytest.importorskip("pydensecrf", reason="no dense CRF here")
-    monkeypatch.setattr(measure_tokens, "CONCEPTS", ("cat",))
-    monkeypatch.setattr(measure_tokens, "ANNOTATIONS", 1)
+    monkeypatch.setattr(token_worth, "CONCEPTS", ("cat",))
+    monkeypatch.setattr(token_worth, "ANNOTATIONS", 1)
     out = tmp_path / "tokens.json"
     few = ["--validation", "1", "--test", "1", "--out", str(out)]
-    measure_tokens.main(["--ask", "word", "token", "mask", *few])
+    token_worth.main(["--ask", "word", "token", "mask", *few])
     table = json.loads(out.read_text())["miou"]
     assert set(table) == {"word", "token", "mask"} and set(table["word"]) == {"1 object(s)", "2 object(s)"}
     assert table["mask"]["1 object(s)"]["OVAM"][0] > 0.9, "the exact mask, on the maps' grid"
