@@ -89,6 +89,12 @@ class TestStored:
         address.write_into(notebook, path.name)
         assert nbformat.writes(notebook) == stored, "run `python -m workshop.make.address`"
 
+    def test_its_sections_are_numbered_without_a_gap(self, path: Path) -> None:
+        cells = nbformat.read(path, as_version=4).cells
+        prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+        numbers = re.findall(r"^## (\d+) · ", prose, re.M)
+        assert numbers == [str(number) for number in range(1, len(numbers) + 1)] != []
+
     def test_has_readable_metadata(self, path: Path) -> None:
         notebook = nbformat.read(path, as_version=4)
         assert "widgets" not in notebook.metadata, "widget state: run `make notebooks`, which strips it"
