@@ -22,4 +22,4 @@ from .plumbing.moved import Signpost
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 if Signpost not in sys.meta_path:
-    sys.meta_path.append(Signpost)
+    sys.meta_path.insert(0, Signpost)

@@ -9,7 +9,6 @@ model itself, which needs no other network.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from .images import as_rgb, check_prompts, encode_image, encode_prompts, noised, prepare
 from .plumbing import checks
-from .text import with_article
+from .plumbing.english import mentions, with_article
 
 CLIP = "openai/clip-vit-large-patch14"
 CLIP_REVISION = "32bd64288804d66eefd0ccbe215aa642df71cc41"
@@ -242,7 +241,7 @@ class DiffusionCaptioner:
         named = self.best(image, {name: f"a photograph of {with_article(name)}" for name in self.things})
         place = self.best(image, {phrase: f"a photograph of something {phrase}" for phrase in self.places})
         shown = [name for name, gain in named.items() if gain >= self.threshold][: self.most]
-        things = [with_article(name) for name in shown if not re.search(rf"\b{re.escape(name)}\b", start)]
+        things = [with_article(name) for name in shown if not mentions(start, name)]
         return " ".join([" and ".join(things), *list(place)[:1]]).strip()
 
     def best(self, image, texts: Mapping[str, str]) -> dict[str, float]:

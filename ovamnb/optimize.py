@@ -12,9 +12,9 @@ from torch import Tensor
 from .masks import as_mask
 from .objective import Goal
 from .plumbing import checks
+from .plumbing.english import with_article
 from .recipe import TOKEN_RECIPES, TokenRecipe
 from .select import Blocks
-from .text import with_article
 from .tokens import Token, alike, fingerprint
 from .trace import Trace
 
@@ -66,6 +66,8 @@ def optimize_token(
     recipe = TOKEN_RECIPES[recipe] if isinstance(recipe, str) else recipe
     recipe = checks.instance("recipe", recipe, TokenRecipe, "'fast', 'paper' or a TokenRecipe")
     recipe = recipe.changed(changes)
+    if recipe.optimizer == "lbfgs" and (idle := sorted({"gamma", "step_size"} & changes.keys())):
+        raise ValueError(f"L-BFGS has no {' and no '.join(idle)}: say optimizer='adam' or 'sgd' beside it.")
     checks.whole("patience", patience, 1, why="counts evaluations")
     checks.function("watch", watch, "a function of (number, vector, loss)")
     if word is not None:

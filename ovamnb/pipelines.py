@@ -61,7 +61,7 @@ def load_pipeline(
         pipe = ov.load_pipeline("models/my-folder")   # any folder with a model_index.json
         pipe = ov.load_pipeline("owner/name@revision")
 
-    `device`: None takes CUDA, else Apple's MPS, else the CPU.
+    `device`: None takes this machine's accelerator (CUDA, Apple's MPS, …), else the CPU.
     `dtype`: torch.float16 or its name, "float16"; None takes float32, except for hub models and folders
     on CUDA, which get float16. The bundled model is too small to gain from half precision, and in
     float32 its figures are the same on every device; on MPS, half precision can turn attention, and so a
@@ -118,6 +118,8 @@ def find_device(device: str | torch.device | None = None) -> torch.device:
         raise ValueError(f"Asked for device '{found}', but this machine has {have}: say device='cpu'.")
     if found.type == "mps" and not torch.backends.mps.is_available():
         raise ValueError("Asked for device 'mps', but this machine has no Apple GPU: say device='cpu'.")
+    if found.type not in ("cpu", "cuda", "mps") and found.type != find_device().type:
+        raise ValueError(f"Asked for device '{found}', which this machine does not have: say device='cpu'.")
     return found
 
 

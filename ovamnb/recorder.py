@@ -61,7 +61,7 @@ def record(
     `self_attention`: resolutions, each the longer side of a grid or (h, w), at which to keep the mean of all
         heads, layers and steps, summed up during the generation: 4·(h·w)² bytes an image.
     `steps`, `blocks`: keep only these (see `Trace.maps`). A step is one pass of the UNet, counted from 0. On
-        the bundled model two of 25, evenly spaced, score as all do (`python -m ovamnb.evaluation.ablate`).
+        the first bundled model two of 25, evenly spaced, scored as all did (`ovamnb.evaluation.ablate`).
     `device`, `dtype`: where and how queries are kept. In float16 Stable Diffusion 1.5 takes 23 MB a step
         and image, SDXL 210 MB.
     `guidance`: only for a denoising loop written by hand whose batch has several entries: True for

@@ -15,9 +15,10 @@ from torch import Tensor
 from .crf import dense_crf, load_crf
 from .images import as_rgb, encode_image, encode_prompts, noised, observe, prepare
 from .plumbing import checks
+from .plumbing.english import with_article
 from .recipe import SegmentRecipe
 from .refine import complete, minmax, resize
-from .text import TextEncoder, with_article
+from .text import TextEncoder
 from .tokens import Token
 from .trace import Trace
 from .unet import attention_grids, require_parts

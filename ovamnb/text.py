@@ -233,11 +233,6 @@ class TextEncoder:
                 raise ValueError(f"the file '{name}' of its text side cannot be read: {error}") from None
 
 
-def with_article(noun: str) -> str:
-    """ "a cat", "an elephant": by the first letter, which is right for nearly all class names."""
-    return ("an " if noun[:1].lower() in tuple("aeiou") else "a ") + noun
-
-
 def _load_part(folder: Path):
     import transformers
 

@@ -88,8 +88,10 @@ def compute(func, args, kwargs, counter: Accelerator | None = None):
     asked = kwargs.get("device")
     moves = asked is not None or func in COPIES
     if far and not moves:
-        near = [value for value in flat if not remote(value) and value.ndim]
-        if near and func not in INDEXED:
+        # A CPU tensor may be an index of the device's tensors, and nothing else.
+        rest = (args[0], *args[2:]) if func in INDEXED and remote(args[0]) else flat
+        near = [value for value in rest if isinstance(value, torch.Tensor) and not remote(value)]
+        if any(value.ndim for value in near):
             raise RuntimeError(
                 "Expected all tensors to be on the same device, but found at least two devices, "
                 f"{HERE} and cpu! (in {func})"

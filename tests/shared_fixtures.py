@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 IMPORTED = [
-    "ovamnb.evaluation",
+    "ovamnb.evaluation.__main__",
     "ovamnb.synthesize.__main__",
     "ovamnb.downstream.__main__",
     "ovamnb.clip",

@@ -35,6 +35,16 @@ class TestTheImitation:
         )
         assert said == ["refused", "True", "4.0", "1.0"]
 
+    def test_only_indices_may_be_elsewhere(self):
+        said = script(
+            "far, near, at = torch.ones(2, device='pretend'), torch.ones(2), torch.tensor([1, 0])\n"
+            "def put(): far[at] = near\n"
+            "for wrong in (lambda: near[at.to('pretend')], lambda: near[far > 0], put):\n"
+            "    try:\n        wrong()\n        print('let through')\n"
+            "    except RuntimeError as error:\n        print('same device' in str(error))"
+        )
+        assert said == ["True"] * 3
+
     def test_copies_and_waits_are_counted(self):
         said = script(
             "far = torch.ones(2, device='pretend')\nprint(device.copies, device.waits)\n"

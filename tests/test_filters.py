@@ -142,7 +142,7 @@ class TestOfTheDiffusionModelItself:
         assert DiffusionCaptioner(None, ["dog"], places=["at night"])(image) == "at night"
 
     def test_a_caption_does_not_repeat_what_was_said(self, known, image):
-        assert DiffusionCaptioner(None, CLASSES)(image, "a photograph of a cat") == "a car"
+        assert DiffusionCaptioner(None, CLASSES)(image, "a photograph of a Cat") == "a car"
         assert DiffusionCaptioner(None, CLASSES)(image, "a cathedral and a scar") == "a cat and a car"
 
     def test_on_a_model(self, pipe, image):

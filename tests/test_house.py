@@ -133,3 +133,13 @@ def test_the_wheel_holds_no_workshop():
 def test_no_chapter_imports_the_workshop(path):
     code = "\n".join(cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code")
     assert not re.search(r"^\s*(from|import) workshop\b", code, re.M)
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if path.name == "__init__.py"], ids=lambda path: name_of(path)
+)
+def test_a_room_lists_files_that_are_there(path):
+    about = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+    listed = set(re.findall(r"^ *(\w+\.py) ", about, re.M)) - {"__main__.py"}
+    files = {file.name for file in path.parent.glob("*.py")} - {"__init__.py", "__main__.py"}
+    assert not listed or listed == files

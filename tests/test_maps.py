@@ -156,7 +156,7 @@ def test_self_attention_is_that_of_diffusers_however_it_is_cut():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_a_block_map_is_the_formula_however_it_is_cut(steps, tokens, dtype):
     torch.manual_seed(0)
-    queries = torch.randn(steps, 2, 7 * 11, 12).to(dtype)[:, 1]  # (step, h·w, head·dim), one image of two
+    queries = torch.randn(steps, 2, 7 * 11, 12).to(dtype)[:, 1]  # (step, h·w, head·head_dim)
     key = torch.randn(tokens, 12)
     for softmax in (True, False):
         options = {"heads": 3, "scale": 0.5, "softmax": softmax}

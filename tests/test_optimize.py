@@ -276,6 +276,7 @@ class TestRefusals:
             ({"evaluations": 10**12}, "evaluations count from 1"),
             ({"steps": 2.5}, "steps count from 1"),
             ({"step_size": 0}, "step_size counts steps"),
+            ({"gamma": 0.5}, "L-BFGS has no gamma"),
             ({"gamma": math.nan}, "gamma is a number above 0"),
             ({"proximity": -1}, "proximity is a number, 0 or more"),
             ({"loss": []}, "loss is one of"),

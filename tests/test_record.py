@@ -13,7 +13,7 @@ UP = "up_blocks.1.attentions.0.transformer_blocks.0.attn2"
 
 
 def rows_of(pipe, name=UP):
-    """All that the query projection of one block puts out, pass by pass: (batch, h·w, head·dim)."""
+    """All that the query projection of one block puts out, pass by pass: (batch, h·w, head·head_dim)."""
     rows = []
     module = pipe.unet.get_submodule(name).to_q
     return rows, module.register_forward_hook(lambda module, inputs, query: rows.append(query.clone()))
@@ -74,7 +74,7 @@ def test_the_halves_are_told_apart(pipe):
     rows, hook = rows_of(pipe)
     with hook, ov.record(pipe, queries="both", dtype=torch.float32) as trace:
         generate(pipe, ["a cat", "a dog"], num_images_per_prompt=2)
-    unconditional, conditional = torch.stack(rows).chunk(2, dim=1)  # (step, image, h·w, head·dim)
+    unconditional, conditional = torch.stack(rows).chunk(2, dim=1)  # (step, image, h·w, head·head_dim)
     assert trace.images == 4
     assert torch.equal(trace.queries["conditional"][UP], conditional)
     assert torch.equal(trace.queries["unconditional"][UP], unconditional)

@@ -19,7 +19,7 @@ from PIL import Image
 from shared_fixtures import bundled_pipe, ended, started, wait_until
 
 from ovamnb.data.emoji_sets import GUIDANCE
-from ovamnb.evaluation.methods import mentions
+from ovamnb.plumbing.english import mentions
 from ovamnb.synthesize import __main__ as command
 from ovamnb.synthesize import folder as layout
 from ovamnb.synthesize import synthesis as running

@@ -4,5 +4,6 @@ train/      the bundled model from nothing, its CLIP, and an oracle that says wh
 make/       what is made with them: the recipe of `ov.segment`, tokens, label sets, model card, README's parts
 measure/    how well the model draws, how well its words find, how far the notebooks' claims are from failing
 bench/      what recording, asking and learning a token cost, beside the official code
-tour.py     the course, run and written as pages (pages.py)
+tour.py     the course, run
+pages.py    and written as pages
 """

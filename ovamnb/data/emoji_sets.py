@@ -2,8 +2,8 @@
 labelled by an oracle segmenter.
 
 A generated picture is not stored: its prompt and seed give it again on any machine, without a visible
-difference. Stored are its label map, since the oracle takes hours to train
-(`python -m workshop.make.label_sets`), and a thumbnail, to notice a model that generates another picture.
+difference. Stored are its label map, since the oracle is the workshop's (`python -m
+workshop.make.label_sets`), and a thumbnail, to notice a model that generates another picture.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def train_samples(
     if not pools or not all(pools):
         raise ValueError("A source has no pictures: there is nothing to learn from.")
     place = find_device(device)
-    with torch.random.fork_rng(devices=()):  # the caller's own random numbers stay as they are
+    with torch.random.fork_rng():  # the caller's own random numbers stay as they are
         torch.manual_seed(seed)
         module = Segmenter(recipe.network, tuple(classes), recipe.size)
         module.to(place, memory_format=torch.channels_last)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ..evaluation.metrics import iou, mean_iou
-from ..evaluation.report import show
+from ..evaluation.report import show, write_table
 from ..evaluation.store import read_counts
 from .study import KEYS, Study, path_of
 
@@ -88,12 +87,8 @@ class StudyTable:
         self.write(folder / "classes.csv", ("source", "mix", "k", "seed", "class", "IoU"), self.class_rows())
 
     def write(self, path: Path, columns: Sequence[str], rows: Iterable[Sequence]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="", encoding="utf-8") as file:
-            file.writelines(f"# {line}\n" for line in self.header())
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows([show(v) if isinstance(v, float) else v for v in row] for row in rows)
+        shown = ([show(v) if isinstance(v, float) else v for v in row] for row in rows)
+        write_table(path, self.header(), columns, shown)
 
 
 def spread(values: Sequence[float]) -> str:

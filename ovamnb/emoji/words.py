@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..text import with_article
+from ..plumbing.english import with_article
 
 # The class name first; the others are the synonyms that captions may use instead.
 NAMES: dict[str, tuple[str, ...]] = {

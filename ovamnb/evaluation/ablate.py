@@ -26,9 +26,9 @@ from torch import Tensor
 
 from ..maps import attention, keys
 from ..plumbing.command import WRONG, ends
+from ..plumbing.english import with_article
 from ..refine import minmax, resize
 from ..select import evenly, on_grid
-from ..text import with_article
 from ..tokens import Token
 from ..unet import attention_grids, attentions, unet_of
 from .arguments import OR_BESIDE, arguments_of, both_splits, folder_for, limits, start, tokens_if_needed
@@ -40,7 +40,7 @@ COLUMNS = ("group", "setting", "asked by", "threshold", "mIoU", "low", "high", "
 CHEAPEST_WITHIN = 0.01  # of the best mIoU
 RECORDING = {"queries": "both", "dtype": torch.float32}
 Cast = Callable[[Tensor], Tensor]
-"""Queries (step, h·w, head·dim) → the same, rounded to another precision."""
+"""Queries (step, h·w, head·head_dim) → the same, rounded to another precision."""
 
 
 class Parts(Look):
@@ -66,7 +66,7 @@ class Parts(Look):
 
     def part(self, name: str, states: Tensor, places: Sequence[int], half: str, cast: Cast | None) -> Tensor:
         """One block's attention to the tokens at `places`, (step, head, h, w)."""
-        block, query = self.trace.blocks[name], self.trace.queries[half][name][:, 0]
+        block, query = self.trace.blocks[name], self.trace.queries[half][name][:, self.row]
         query = cast(query) if cast else query
         key = keys(states.to(query.device), self.trace.key_weights[name])
         found = [
@@ -109,7 +109,7 @@ def in_dtype(queries: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def in_eight_bits(queries: Tensor) -> Tensor:
-    """Queries rounded to int8, each step's (h·w, head·dim) scaled by its largest absolute value."""
+    """Queries rounded to int8, each step's (h·w, head·head_dim) scaled by its largest absolute value."""
     scale = queries.abs().amax(dim=(-2, -1), keepdim=True).clamp(min=1e-12) / 127
     return (queries / scale).round() * scale
 

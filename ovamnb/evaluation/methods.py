@@ -9,7 +9,6 @@ METHODS.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,10 +19,10 @@ from torch import Tensor
 
 from ..baselines import attn2mask, daam
 from ..crf import after_crf, dense_crf
+from ..plumbing.english import mentions, with_article
 from ..recipe import SegmentRecipe
 from ..refine import complete, minmax, resize, weigh
 from ..segmentation import labels_of, segment, that_fit
-from ..text import with_article
 from ..tokens import Token
 from ..trace import Trace
 
@@ -96,10 +95,11 @@ def together_maps(look: Look) -> list[Tensor]:
 
 def daam_scores(look: Look) -> Tensor:
     """DAAM finds words of the prompt only: a class that is not among them scores 0 everywhere."""
+    device = next(iter(look.trace.key_weights.values())).device
     heats = [
         daam(look.trace, look.prompt, ask, image=look.row)
         if mentions(look.prompt, name)
-        else torch.zeros(1, 1)
+        else torch.zeros(1, 1, device=device)
         for name, ask in zip(look.asked, look.asks(), strict=True)
     ]
     return torch.stack([minmax(resize(heat, look.image)) for heat in heats])
@@ -170,11 +170,6 @@ def labels_at(scores: Tensor, asked: Sequence[int], threshold: float) -> Tensor:
     """scores (class, h, w) of the labels `asked` → (h, w) int64: the label of the highest score where it
     exceeds the threshold, else 0."""
     return torch.tensor([0, *asked])[labels_of(scores, threshold).cpu()]
-
-
-def mentions(prompt: str, name: str) -> bool:
-    """Whether a class's own name stands in a prompt, as whole words in any case."""
-    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", prompt, re.IGNORECASE) is not None
 
 
 def listed(names: Sequence[str]) -> str:

@@ -164,14 +164,18 @@ class Report:
                     yield score["method"], score["asked by"], name, show(threshold), show(value)
 
     def save_table(self, path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        with (
-            whole(path, make_folder=True) as partial,
-            partial.open("w", newline="", encoding="utf-8") as file,
-        ):
-            file.writelines(f"# {line}\n" for line in self.header())
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows(rows)
+        write_table(path, self.header(), columns, rows)
+
+
+def write_table(
+    path: Path, header: Iterable[str], columns: Sequence[str], rows: Iterable[Sequence[str]]
+) -> None:
+    """A CSV for `read_table`, whole or not at all; the lines of the header come first, after a "#"."""
+    with whole(path, make_folder=True) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        file.writelines(f"# {line}\n" for line in header)
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
 
 
 def read_table(path: str | Path) -> list[dict[str, str | float]]:

@@ -26,6 +26,7 @@ from ..crf import load_crf
 from ..data.base import Data, Example, require_names
 from ..images import prepare, record_image
 from ..pipelines import factor
+from ..plumbing.english import mentions
 from ..plumbing.files import clear_partials
 from ..recipe import SegmentRecipe
 from ..recorder import record
@@ -34,7 +35,7 @@ from ..select import evenly
 from ..tokens import Token
 from ..trace import Trace
 from ..unet import attention_grids
-from .methods import METHODS, TOKEN, Look, Method, labels_at, listed, mentions, needs_crf, parse
+from .methods import METHODS, TOKEN, Look, Method, labels_at, listed, needs_crf, parse
 from .metrics import confusion
 from .store import (
     SETTINGS,

@@ -34,7 +34,7 @@ def model_settings(pipe) -> dict:
 
 
 def weights_hash(pipe) -> str:
-    """A hash of the UNet's weights (of each tensor, the first values), 12 hexadecimal digits."""
+    """A hash of the UNet's weights, of each tensor the first 16: 12 hexadecimal digits."""
     digest = hashlib.sha256()
     for name, values in unet_of(pipe).state_dict().items():
         digest.update(name.encode())
@@ -51,7 +51,7 @@ def parts_hash(pipe) -> str:
         if hasattr(part, "state_dict") and part is not unet_of(pipe):
             for key, values in part.state_dict().items():
                 digest.update(key.encode())
-                digest.update(values.flatten()[:16].float().cpu().numpy().tobytes())
+                digest.update(values.float().cpu().numpy().tobytes())
         elif hasattr(part, "get_vocab"):
             digest.update(json.dumps(sorted(part.get_vocab().items())).encode())
         elif hasattr(part, "betas"):  # a scheduler

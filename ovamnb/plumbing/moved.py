@@ -23,7 +23,8 @@ MOVED = {
 
 
 class Signpost(MetaPathFinder):
-    """The last finder of modules: finds none, but says where some went."""
+    """The first finder of modules: finds none, but says where some went; before Python takes a folder that an
+    older checkout left behind for the module."""
 
     @staticmethod
     def find_spec(name: str, path=None, target=None) -> None:

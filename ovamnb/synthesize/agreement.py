@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 
 from ..evidence import CLIP, ClipFilter
-from ..text import with_article
+from ..plumbing.english import with_article
 
 
 class Agreement:

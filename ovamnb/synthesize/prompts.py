@@ -19,8 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from ..data.base import IGNORED, read_lines, read_text
-from ..evaluation.methods import mentions
-from ..text import with_article
+from ..plumbing.english import mentions, with_article
 
 SLOT = "{}"
 TEMPLATES = ("a photograph of {}",)

@@ -26,10 +26,11 @@ from ..data.base import IGNORED, Data
 from ..evaluation.methods import TOKEN, Look, needs_crf, parse
 from ..evaluation.store import model_settings, parts_hash, tokens_hash, write
 from ..pipelines import factor
+from ..plumbing.english import with_article
 from ..plumbing.files import clear_partials
 from ..recorder import record
 from ..select import evenly
-from ..text import TextEncoder, with_article
+from ..text import TextEncoder
 from ..tokens import Token
 from ..unet import attention_grids, native_size
 from .folder import MASKS, read_record, record_path, write_image, write_labels

@@ -32,9 +32,9 @@ Band = tuple[float, float]
 UNTUNED: Band = (0.25, 0.75)
 """Where nothing was tuned: the OVAM paper's 0.75, and 1 − 0.75."""
 BANDS = Path(__file__).parents[1] / "assets" / "synthesis.json"
-"""The file of the bands that were chosen for the bundled model."""
+"""The file of the bands that were chosen, and the weights of the model that they were chosen for."""
 RECORDED = 2
-"""Denoising steps recorded, evenly spaced: on the bundled model as good as all."""
+"""Denoising steps recorded, evenly spaced: on the first bundled model as good as all."""
 LEFT_OUT = 0.05
 """The largest share of the objects' pixels, and of the background's, that may be left out."""
 

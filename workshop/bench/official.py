@@ -69,7 +69,7 @@ def ovam_module(
     blocks = []
     for i, name in enumerate(trace.select()[0]):
         block, weight = trace.blocks[name], trace.key_weights[name]
-        query = trace.queries["conditional"][name][:, 0].to(dtype)  # (step, h·w, head·dim)
+        query = trace.queries["conditional"][name][:, 0].to(dtype)  # (step, h·w, head·head_dim)
         to_k = nn.Linear(*weight[:-1].shape, bias=False, device=query.device, dtype=dtype)
         to_k.weight.data.copy_(weight[:-1].T)
         heads_first = query.unflatten(-1, (block.heads, -1)).transpose(1, 2).contiguous()

@@ -76,8 +76,8 @@ def recorded(shape: str, steps: int, device: str | torch.device | None = None) -
 
 
 def layers(shape: str) -> dict[str, tuple[Block, int]]:
-    """Each cross-attention's grid, heads and scale, and the width head·dim of its queries, as the UNet shows
-    them on the meta device, which computes nothing."""
+    """Each cross-attention's grid, heads and scale, and the width head·head_dim of its queries, as the UNet
+    shows them on the meta device, which computes nothing."""
     config = UNETS[shape]
     with torch.device("meta"):
         unet = UNet2DConditionModel(**config)

@@ -28,9 +28,9 @@ from ovamnb.emoji.streams import of_concept
 from ovamnb.images import record_image
 from ovamnb.optimize import optimize_token
 from ovamnb.pipelines import load_pipeline
+from ovamnb.plumbing.english import with_article
 from ovamnb.recipe import TOKEN_RECIPES, TokenRecipe
 from ovamnb.refine import minmax, resize
-from ovamnb.text import with_article
 from ovamnb.trace import Trace
 
 from .official import checkout, load, ovam_module
@@ -145,7 +145,9 @@ def look(pipe, stream: str, count: int, steps: int) -> list[tuple[Trace, Tensor]
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m workshop.bench.token_cost",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--official", type=checkout("ovam"), help="a checkout of the authors' code")
     parser.add_argument("--epochs", type=int, default=800, help="of the paper's recipe (default %(default)s)")

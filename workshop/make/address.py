@@ -56,7 +56,9 @@ def write_into(notebook: nbformat.NotebookNode, name: str) -> None:
 
 def main() -> None:
     """Rewrite what differs, and say so."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m workshop.make.address", description=(__doc__ or "").split("\n")[0]
+    )
     parser.add_argument("url", nargs="?", help="https://github.com/OWNER/NAME")
     url = parser.parse_args().url
     if url and not re.fullmatch(r"https://github\.com/[\w-]+/[\w.-]+", url):

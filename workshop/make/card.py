@@ -56,7 +56,10 @@ comes twice. A word outside its 20 000 is refused.
 
 
 def write_card(folder: Path) -> None:
-    """Writes `folder/README.md` from `training.json` and, if there is one, `figures.json`."""
+    """Writes `folder/README.md` from `training.json` and, if there is one, `figures.json`. A model that
+    others trained has no `training.json` and keeps the card it has."""
+    if not (folder / "training.json").is_file():
+        return
     training = json.loads((folder / "training.json").read_text())
     path = folder / "figures.json"
     measured = json.loads(path.read_text()) if path.exists() else {}

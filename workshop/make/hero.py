@@ -1,5 +1,6 @@
 """Draws the README's picture with the bundled model: `python -m workshop.make.hero`."""
 
+import argparse
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ WORDS = ("kitten", "animal", "automobile", "grass")
 SEED = 19
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m workshop.make.hero", description=__doc__).parse_args()
     pipe = ov.load_pipeline()
     pipe.set_progress_bar_config(disable=True)
     with ov.record(pipe, self_attention=attention_grids(pipe.unet)[:1]) as trace:

@@ -26,8 +26,8 @@ from ovamnb.emoji.streams import stream_rng
 from ovamnb.emoji.words import GROUND_PHRASES, HELD_OUT, NAMES, caption, pick
 from ovamnb.pipelines import load_pipeline
 from ovamnb.plumbing.command import ends
+from ovamnb.plumbing.english import with_article
 from ovamnb.plumbing.files import whole
-from ovamnb.text import with_article
 
 from ..train.oracle import TRAINED, Oracle, load_oracle, oracle_miou, without_borders
 from .token_bank import SMALLEST

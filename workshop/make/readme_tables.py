@@ -4,6 +4,7 @@
 They stand between `<!-- table NAME -->` and `<!-- end -->`.
 """
 
+import argparse
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -138,5 +139,6 @@ def filled(text: str) -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m workshop.make.readme_tables", description=__doc__).parse_args()
     readme = ROOT / "README.md"
     readme.write_text(filled(readme.read_text()))

@@ -24,8 +24,8 @@ from ovamnb.emoji.streams import to_tensor
 from ovamnb.optimize import optimize_token
 from ovamnb.pipelines import load_pipeline
 from ovamnb.plumbing.command import BEGINS_ANEW, ends
+from ovamnb.plumbing.english import with_article
 from ovamnb.recorder import record
-from ovamnb.text import with_article
 from ovamnb.tokens import BUNDLED_TOKENS, Token, save_tokens
 
 from ..train.oracle import TRAINED, Oracle, load_oracle

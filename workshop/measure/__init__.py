@@ -1,6 +1,6 @@
 """Figures, each by one command or function.
 
-figures.py        the bundled model's, for its card
+bundled.py        the bundled model's, for its card
 generation.py     does it draw what the prompt says?
 recognise.py      is that sprite there? A template match that colour cannot fool
 word_maps.py      do words find their objects?

@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
         figures["refinement"] = measure_refinement(pipe, oracle)
         print(json.dumps({key: figures[key] for key in ("generation", "refinement")}, indent=2))
     path = folder / "figures.json"
-    if path.exists():  # what `tune` measured stays
+    if path.exists():  # what `segment_recipe` measured stays
         figures = json.loads(path.read_text()) | figures
     path.write_text(json.dumps(figures, indent=2) + "\n")
     write_card(folder)

@@ -13,7 +13,6 @@ can be told apart.
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from ovamnb.emoji.sprites import CONCEPTS
 from ovamnb.emoji.streams import of_concept
 from ovamnb.evaluation.methods import Look, listed
 from ovamnb.evaluation.metrics import confusion, interval, mean_iou, overlap
+from ovamnb.evaluation.report import write_table
 from ovamnb.evaluation.run import TIMESTEPS, finest_grid
 from ovamnb.images import record_image
 from ovamnb.pipelines import BUNDLED, load_pipeline
@@ -159,11 +159,7 @@ def counterpart(root: Path, records: Sequence[Mapping], pipe) -> None:
 
 
 def save(path: Path, columns: Sequence[str], lines: Iterable[Mapping]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, columns, lineterminator="\n")
-        table.writeheader()
-        table.writerows(lines)
+    write_table(path, (), columns, ([line[column] for column in columns] for line in lines))
 
 
 def flat(value):

@@ -19,8 +19,8 @@ from tqdm.auto import tqdm
 
 from ovamnb.data.emoji_sets import GUIDANCE, STEPS
 from ovamnb.emoji.sprites import CONCEPTS
-from ovamnb.emoji.words import with_article
 from ovamnb.pipelines import load_pipeline
+from ovamnb.plumbing.english import with_article
 from ovamnb.plumbing.files import whole
 
 from ..train.oracle import Oracle
@@ -120,7 +120,9 @@ def sheet(pictures: Sequence[Image.Image], each: int, columns: int = 7) -> Image
 def main(arguments: list[str] | None = None) -> None:
     """Draw every concept and say how much of it is recognised."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m workshop.measure.generation",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", nargs="?", default="bundled", help="a folder or known name (%(default)s)")
     parser.add_argument("--each", type=int, default=2, help="pictures of a concept (default %(default)s)")

@@ -88,7 +88,11 @@ def _elsewhere(path: Path, kernels: str, threads: int) -> list[tuple[str, float]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m workshop.measure.margins",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
     parser.add_argument("chapters", nargs="*", help="numbers, such as 04 (default: all)")
     default = [f"{kernels}:{threads}" for kernels, threads in arithmetic.VARIED]
     parser.add_argument("--settings", nargs="+", default=default, help="kernels:threads")

@@ -22,10 +22,10 @@ from ovamnb.emoji.scores import ThresholdScores
 from ovamnb.emoji.sprites import CONCEPTS
 from ovamnb.emoji.streams import stream
 from ovamnb.images import record_image
+from ovamnb.plumbing.english import with_article
 from ovamnb.recipe import SegmentRecipe
 from ovamnb.recorder import record
 from ovamnb.refine import complete, minmax, resize
-from ovamnb.text import with_article
 from ovamnb.trace import Trace
 
 from ..train.oracle import Oracle, oracle_miou

@@ -33,9 +33,9 @@ from ovamnb.images import record_image
 from ovamnb.optimize import optimize_token
 from ovamnb.pipelines import load_pipeline
 from ovamnb.plumbing.command import BEGINS_ANEW, ends
+from ovamnb.plumbing.english import with_article
 from ovamnb.refine import complete, minmax, resize
 from ovamnb.segmentation import segment
-from ovamnb.text import with_article
 from ovamnb.tokens import BUNDLED_TOKENS, FIGURES, Token, average, load_tokens
 from ovamnb.trace import Trace
 
@@ -109,7 +109,7 @@ def answers(pipe, seen: Seen, ask: Ask, *, everything: bool) -> dict[str, Tensor
 
 
 def ask_all(pipe, scenes: Sequence[Seen], asked: dict[str, Ask], everything: bool) -> Iterator[Example]:
-    """What `measure_refinement.rows` scores: every scene, asked for its concept by what stands for it."""
+    """What `sharpening.rows` scores: every scene, asked for its concept by what stands for it."""
     for seen in tqdm(scenes, desc="asking", leave=False):
         yield seen.concept, answers(pipe, seen, asked[seen.concept], everything=everything), seen.truth
 

@@ -26,7 +26,7 @@ from ovamnb.emoji.streams import batches, stream
 from ovamnb.evidence import ClipFilter
 from ovamnb.pipelines import find_device
 from ovamnb.plumbing.command import WRONG, ends
-from ovamnb.text import with_article
+from ovamnb.plumbing.english import with_article
 
 
 class Pairs(nn.Module):

@@ -130,15 +130,14 @@ def train_oracle(
     steps: tuple[int, int] = STEPS,
     batch: int = 16,
     device: str | None = None,
-    pipe=None,
 ) -> Oracle:
     """Trains the oracle, or reads it back: the checkpoint of a finished run is its result.
 
-    steps: see `STEPS`. Half of the pictures pass through `pipe`'s VAE first (by default the bundled model's),
-    so that soft edges and washed-out textures are nothing new.
+    steps: see `STEPS`. Half of the pictures pass through the bundled model's VAE first, so that soft edges
+    and washed-out textures are nothing new.
     """
     place = find_device(device)
-    vae = (pipe or load_pipeline(device=str(place))).vae
+    vae = load_pipeline(device=str(place)).vae
 
     def pictures(first: int, stop: int) -> Iterator[tuple[Tensor, Tensor]]:
         many = batches(
@@ -206,12 +205,16 @@ def oracle_miou(oracle: Oracle, vae=None, count: int = 200, *, borders: bool = F
 
 @ends("python -m workshop.train.oracle")
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m workshop.train.oracle", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m workshop.train.oracle",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/oracle"), help="checkpoints (%(default)s)")
     parser.add_argument("--device", help="cuda, mps or cpu (default: the best there is)")
     parser.add_argument(
         "--steps", type=positive, nargs=2, metavar=("COARSE", "FINE"), default=STEPS,
-        help="of the U-Net alone, then with the full resolution (%(default)s)",
+        help="of the U-Net alone, then with the full resolution (default: {} {})".format(*STEPS),
     )  # fmt: skip
     parser.add_argument("--save", type=Path, default=TRAINED, help="the result (the one in the repository)")
     given = parser.parse_args(arguments)

@@ -1,7 +1,7 @@
 """Forward and backward of a loss as one CUDA graph: a small network is as fast as its GPU, not as Python.
 
-    backward = Replay(loss)          # loss: tensors → a scalar
-    value = backward((noisy, target))  # the gradients lie in the parameters' `.grad`
+    backward = Replay(loss, parameters)   # loss: tensors → a scalar
+    value = backward((noisy, target))     # the gradients lie in the parameters' `.grad`
 
 A step of the bundled UNet calls two thousand kernels; to call them takes 80 ms on the host of an H200, to run
 them a third of that. Recorded once for each shape of batch, they are called by one instruction.
