@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from types import FrameType
 
@@ -55,3 +56,19 @@ def batch_layout(pipeline, sample: Tensor, guidance: bool | None) -> tuple[str, 
             "classifier-free guidance, or say guidance=True or False for what the rows are."
         )
     return layout
+
+
+def planned_timesteps(pipeline) -> int:
+    """How many passes the running pipeline is to make; 0 where it does not say.
+
+    Raises ValueError where its noise grows in between: those passes do not lead to one picture.
+    """
+    planned = getattr(getattr(pipeline, "scheduler", None), "timesteps", None)
+    if planned is not None:
+        planned = torch.as_tensor(planned).flatten().tolist()
+        if any(after > before for before, after in itertools.pairwise(planned)):
+            raise ValueError(
+                f"The timesteps of {type(pipeline).__name__} do not all fall: only passes that lead step by "
+                "step from noise to one picture can be recorded."
+            )
+    return getattr(pipeline, "num_timesteps", None) or 0

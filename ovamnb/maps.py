@@ -19,6 +19,8 @@ FEW = 16
 """With fewer tokens than this, the softmax is faster where pixels, not tokens, come last in memory."""
 PER_CORE, PER_GPU = 2**19, 2**23
 """How many numbers to work on at a time: about what a core's cache holds, and what keeps a GPU busy."""
+ROWS_ON_CPU, ROWS_ON_GPU = 2**22, 2**25
+"""The same for self-attention, whose products are larger."""
 
 
 def attention(query: Tensor, key: Tensor, *, heads: int, scale: float, softmax: bool = True) -> Tensor:
@@ -95,13 +97,14 @@ def combine(block_maps: Sequence[Tensor]) -> Tensor:
 
 
 def add_self_attention(
-    total: Tensor, query: Tensor, key: Tensor, *, heads: int, scale: float, elements: int = 2**22
+    total: Tensor, query: Tensor, key: Tensor, *, heads: int, scale: float, elements: int | None = None
 ) -> None:
     """Add softmax(`scale · Q Kᵀ`), averaged over heads, to `total` (batch, h·w, h·w) in place.
 
     `query`, `key` (batch, h·w, head·head_dim). Works on at most `elements` numbers at a time over all
     heads, so that the (head, h·w, h·w) stack, half a gigabyte at 64×64, never exists.
     """
+    elements = elements or (ROWS_ON_CPU if query.device.type == "cpu" else ROWS_ON_GPU)
     rows = max(1, elements // (heads * key.shape[-2]))
     for one_sum, one_query, one_key in zip(total, query, key, strict=True):
         for start in range(0, query.shape[-2], rows):

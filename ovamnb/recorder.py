@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -11,7 +11,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from .layout import batch_layout, running_call
+from .buffers import QueryBuffers
+from .layout import batch_layout, planned_timesteps, running_call
 from .maps import add_self_attention
 from .pipelines import factor, find_device, find_dtype, free_bytes, model_name
 from .plumbing import checks
@@ -26,6 +27,7 @@ from .select import (
     on_grid,
     select,
     show_grid,
+    show_steps,
 )
 from .text import TextEncoder
 from .trace import Trace
@@ -46,7 +48,7 @@ def record(
     self_attention: int | Sequence[int | Grid] = (),
     steps: int | Iterable[int] | None = None,
     blocks: Blocks | None = None,
-    device: str | torch.device = "cpu",
+    device: str | torch.device | None = "cpu",
     dtype: torch.dtype | str = torch.float16,
     guidance: bool | None = None,
 ) -> Iterator[Trace]:
@@ -62,8 +64,10 @@ def record(
         heads, layers and steps, summed up during the generation: 4·(h·w)² bytes an image.
     `steps`, `blocks`: keep only these (see `Trace.maps`). A step is one pass of the UNet, counted from 0. On
         the first bundled model two of 25, evenly spaced, scored as all did (`ovamnb.evaluation.ablate`).
-    `device`, `dtype`: where and how queries are kept. In float16 Stable Diffusion 1.5 takes 23 MB a step
-        and image, SDXL 210 MB.
+    `device`, `dtype`: where the trace lies at the end, None for the model's device, and how queries are kept.
+        In float16 Stable Diffusion 1.5 takes 23 MB a step and image, SDXL 210 MB. Until the end, a GPU keeps
+        as many as fit into a quarter of its free memory, and the rest goes over while it computes (see
+        `ovamnb.buffers`).
     `guidance`: only for a denoising loop written by hand whose batch has several entries: True for
         [unconditional…, conditional…], False where each is an image. A pipeline says it itself.
 
@@ -73,8 +77,9 @@ def record(
 
     Warns after the first step if the queries of all steps will not fit into the memory that is free. Raises
     ValueError for a model or options that cannot be recorded, TypeError for arguments of a wrong kind;
-    during the generation, ValueError for a second one and for a pipeline that denoises one picture in several
-    views, and RuntimeError where a cache or another patch skips attention.
+    in the first step, ValueError for steps beyond the last; during the generation, ValueError for a second
+    one and for a pipeline that denoises one picture in several views, and RuntimeError where a cache or
+    another patch skips attention.
     """
     checks.one_of("queries", queries, HALVES)
     if guidance is not None:
@@ -84,7 +89,7 @@ def record(
     recorder.halves = HALVES[queries]
     recorder.resolutions = _resolutions(self_attention)
     recorder.wanted_steps, recorder.wanted_blocks = as_steps(steps), as_blocks(blocks)
-    recorder.place = {"device": find_device(device), "dtype": find_dtype(dtype)}
+    recorder.device, recorder.dtype = device and find_device(device), find_dtype(dtype)
     recorder.guidance = guidance
 
     trace = Trace()
@@ -111,15 +116,15 @@ class _Recorder:
 
     def __init__(self):
         self.blocks: dict[str, Block] = {}
-        self.queries = defaultdict(lambda: defaultdict(list))  # half → block → [(image, h·w, head·head_dim)]
+        self.queries: QueryBuffers | None = None  # from the first pass on
         self.key_weights: dict[str, Tensor] = {}  # block → (dim + 1, head·head_dim)
         self.sums: dict[Grid, Tensor] = {}  # (image, h·w, h·w)
         self.layers = Counter()  # grid → how many maps its sum holds
         self.grids: dict[str, Grid] = {}  # attention → its grid in the latest pass
-        self.steps: dict[int, float] = {}  # number of a kept pass → its timestep
+        self.steps: dict[int, float | Tensor] = {}  # number of a kept pass → its timestep
         self.passes = 0
         self.size = None  # images, latent h, latent w
-        self.timestep, self.repeats = float("inf"), 0
+        self.timestep: object = None  # of the latest pass, as the UNet was given it
         self.call = None  # the frame of the pipeline's call: kept, since another could take its address
         self.in_pass = self.keeping = False
 
@@ -149,33 +154,45 @@ class _Recorder:
             raise ValueError(
                 f"The UNet's input has the shape {tuple(sample.shape)}: only images are recorded."
             )
-        timestep = torch.as_tensor(args[1] if len(args) > 1 else kwargs["timestep"]).flatten()[0].item()
+        timestep = args[1] if len(args) > 1 else kwargs["timestep"]
         pipeline, call = running_call(unet)
-        self.expected = getattr(pipeline, "num_timesteps", None) or 0  # passes of this generation
-        layout = batch_layout(pipeline, sample, self.guidance)
-        images = len(sample) // len(layout)
-        size = (images, *sample.shape[-2:])
-        if (self.size or size) != size or (self.passes and call is not self.call):
+        if self.size is None:
+            self.begin(pipeline, call, sample)
+        elif call is not self.call or sample.shape != self.shape:
             raise ValueError(
                 "A second generation began in one `ov.record`: use one `with` for each, or give the pipeline "
                 "all prompts in one list."
             )
-        self.repeats = self.repeats + 1 if timestep == self.timestep else 1
-        if pipeline and (timestep > self.timestep or self.repeats > _planned(pipeline, timestep)):
+        elif pipeline and (timestep is self.timestep or 0 < self.expected <= self.passes):
             raise ValueError(
-                f"{type(pipeline).__name__} runs its UNet at timestep {timestep:g} after {self.timestep:g}, "
-                "as panoramas do, once for each view: only passes that lead step by step from noise to one "
+                f"{type(pipeline).__name__} runs its UNet more than once at timestep {float(timestep):g}, as "
+                "panoramas do, once for each view: only passes that lead step by step from noise to one "
                 "picture can be recorded."
             )
-        self.call = call
+        self.timestep, self.in_pass, self.fired = timestep, True, Counter()
+        self.keeping = self.wanted_steps is None or self.passes in self.wanted_steps
+        if self.keeping:
+            self.steps[self.passes] = timestep
+
+    def begin(self, pipeline, call, sample: Tensor) -> None:
+        """What holds for all passes is found out in the first one: reading a value makes a GPU wait."""
+        layout = batch_layout(pipeline, sample, self.guidance)
+        images = len(sample) // len(layout)
+        self.call, self.shape, self.size = call, sample.shape, (images, *sample.shape[-2:])
         self.parts = {part: slice(i * images, (i + 1) * images) for i, part in enumerate(layout)}
         for half in self.halves:
             if half not in self.parts:
                 raise ValueError(f"There are no {half} queries: this image is made without guidance.")
-        self.size, self.timestep, self.in_pass, self.fired = size, timestep, True, Counter()
-        self.keeping = self.wanted_steps is None or self.passes in self.wanted_steps
-        if self.keeping:
-            self.steps[self.passes] = timestep
+        self.expected = planned_timesteps(pipeline)
+        steps = self.wanted_steps
+        if steps and self.expected and steps[-1] >= self.expected:
+            raise ValueError(
+                f"Step {steps[-1]} is to be recorded, and this generation has {self.expected}, counted from "
+                "0: choose other `steps=`, or let the pipeline take more."
+            )
+        self.queries = QueryBuffers(
+            self.device or sample.device, self.dtype, len(steps) if steps else self.expected or None
+        )
 
     def on_transformer(self, names: list[str], transformer: nn.Module, args: tuple, kwargs: dict) -> None:
         hidden = args[0] if args else kwargs["hidden_states"]  # (batch, channel, h, w)
@@ -201,10 +218,9 @@ class _Recorder:
             return
         if name not in self.blocks:
             self.blocks[name] = Block(grid, attn.heads, attn.scale)
-            self.key_weights[name] = key_weight(attn, query).to(self.place["device"])
+            self.key_weights[name] = key_weight(attn, query)
         for half in self.halves:
-            # A copy: a view would keep the whole batch of activations alive.
-            self.queries[half][name].append(query[self.parts[half]].to(**self.place, copy=True))
+            self.queries.add((half, name), query[self.parts[half]])
 
     @torch.no_grad()
     def on_self_attention(self, name: str, attn, to_q: nn.Module, inputs: tuple, query: Tensor) -> None:
@@ -221,6 +237,7 @@ class _Recorder:
     def on_pass_done(self, unet: nn.Module, args: tuple, output) -> None:
         if self.keeping:
             self.check_pass()
+            self.queries.step_done()
             if len(self.steps) == 1:
                 self.warn_of_memory()
         self.passes += 1
@@ -245,11 +262,10 @@ class _Recorder:
 
     def warn_of_memory(self) -> None:
         """After the first kept pass, while there is still time to stop."""
-        kept = [query for blocks in self.queries.values() for [query] in blocks.values()]
         wanted = self.wanted_steps or range(self.expected)
         still = sum(self.passes < step < self.expected for step in wanted)
-        need = still * sum(query.numel() * query.element_size() for query in kept)
-        free = free_bytes(self.place["device"])
+        need = still * self.queries.step_bytes
+        free = free_bytes(self.queries.device)
         if need > free:
             warnings.warn(
                 f"This recording will take {need / 1e9:.1f} GB more, and {free / 1e9:.1f} GB are free: keep "
@@ -260,21 +276,30 @@ class _Recorder:
     def hand_over(self, trace: Trace) -> None:
         if self.in_pass:  # the generation broke off, and the caller caught the exception
             return
+        if self.queries is None:
+            return
+        place = self.queries.device
+        for (half, name), queries in self.queries.finish().items():
+            trace.queries.setdefault(half, {})[name] = queries
         # Under torch.inference_mode the hooks made tensors that could not enter an optimisation later.
         with torch.inference_mode(False), torch.no_grad():
-            for half, blocks in self.queries.items():
-                trace.queries[half] = {name: torch.stack(blocks.pop(name)) for name in list(blocks)}
-            trace.key_weights = {name: weight.clone() for name, weight in self.key_weights.items()}
+            trace.key_weights = {
+                name: weight.to(place, copy=True) for name, weight in self.key_weights.items()
+            }
             for grid, total in self.sums.items():
-                trace.affinities[grid] = (total / self.layers[grid]).to(self.place["device"])
+                trace.affinities[grid] = (total / self.layers[grid]).to(place)
         trace.blocks = self.blocks
-        trace.steps, trace.timesteps = tuple(self.steps), tuple(self.steps.values())
-        trace.images = self.size[0] if self.size else 0
+        trace.steps, trace.timesteps = tuple(self.steps), _numbers(self.steps.values())
+        trace.passes, trace.images = self.passes, self.size[0]
+        missing = [step for step in self.wanted_steps or () if step >= self.passes]
+        if missing:  # a loop written by hand, which says nowhere how long it is
+            warnings.warn(
+                f"This generation had {self.passes} steps, counted from 0, so that {show_steps(missing)} "
+                "could not be recorded.",
+                stacklevel=4,
+            )
 
 
-def _planned(pipeline, timestep: float) -> float:
-    """How often the scheduler has this timestep, since two-step methods repeat some; infinite where it does
-    not have it."""
-    planned = getattr(getattr(pipeline, "scheduler", None), "timesteps", None)
-    found = 0 if planned is None else torch.as_tensor(planned).tolist().count(timestep)
-    return found or float("inf")
+def _numbers(timesteps: Iterable[float | Tensor]) -> tuple[float, ...]:
+    """As Python's numbers, read from a device all at once."""
+    return tuple(torch.stack([torch.as_tensor(t).flatten()[0].double() for t in timesteps]).tolist())

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from .maps import AttentionMaps, block_map, combine, keys
+from .pipelines import find_device
 from .plumbing import checks
 from .select import (
     Block,
@@ -41,7 +44,8 @@ class Trace:
     `queries[half][name]` (step, image, h·w, head·head_dim), half one of "conditional", "unconditional";
     `key_weights[name]` (dim + 1, head·head_dim), its last row the bias; `affinities[h, w]` (image, h·w, h·w);
     `blocks[name]` grid, heads and scale; `steps` the numbers, `timesteps` the noise levels of the UNet
-    passes that were kept; `model` its name; `image_size` (h, w) in pixels, None where a UNet ran alone.
+    passes that were kept, `passes` how many there were (0 where a file does not say); `model` its name;
+    `image_size` (h, w) in pixels, None where a UNet ran alone.
     """
 
     def __init__(self):
@@ -51,6 +55,7 @@ class Trace:
         self.affinities: dict[Grid, Tensor] = {}
         self.steps: tuple[int, ...] = ()
         self.timesteps: tuple[float, ...] = ()
+        self.passes = 0
         self.images = 0
         self.model = ""
         self.image_size: Grid | None = None
@@ -131,6 +136,35 @@ class Trace:
             f"`ov.record(pipe, self_attention=({resolution},))`."
         )
 
+    def to(self, device: str | torch.device) -> Trace:
+        """The trace on another device, where its maps are computed then; itself where it is there already.
+
+            trace = trace.to("cuda")
+            maps = trace.maps("a kitten on grass")["kitten"].cpu()
+
+        Raises ValueError for a device that this machine does not have.
+        """
+        device = find_device(device)
+        if self.device == device:
+            return self
+        moved = copy(self)
+        moved.queries = {
+            half: {name: query.to(device) for name, query in blocks.items()}
+            for half, blocks in self.queries.items()
+        }
+        moved.key_weights = {name: weight.to(device) for name, weight in self.key_weights.items()}
+        moved.affinities = {grid: affinity.to(device) for grid, affinity in self.affinities.items()}
+        return moved
+
+    @property
+    def device(self) -> torch.device | None:
+        """Where the recorded tensors lie; None for an empty trace."""
+        return next((tensor.device for tensor in self._tensors()), None)
+
+    def _tensors(self) -> Iterator[Tensor]:
+        yield from (query for blocks in self.queries.values() for query in blocks.values())
+        yield from (*self.key_weights.values(), *self.affinities.values())
+
     def save(self, path: str | Path, *, text_encoder: bool | None = None) -> None:
         """Write the trace to one safetensors file.
 
@@ -176,9 +210,7 @@ class Trace:
     @property
     def nbytes(self) -> int:
         """Memory that the recorded tensors take."""
-        tensors = [query for queries in self.queries.values() for query in queries.values()]
-        tensors += [*self.key_weights.values(), *self.affinities.values()]
-        return sum(t.numel() * t.element_size() for t in tensors)
+        return sum(tensor.numel() * tensor.element_size() for tensor in self._tensors())
 
     def __repr__(self) -> str:
         if not self.steps:

@@ -36,6 +36,7 @@ def write_trace(trace: Trace, path: str | Path, text_encoder: bool | None) -> No
         "affinities": list(trace.affinities),
         "steps": trace.steps,
         "timesteps": trace.timesteps,
+        "passes": trace.passes,
         "images": trace.images,
         "model": trace.model,
         "image_size": trace.image_size,
@@ -72,7 +73,8 @@ def _fill(trace: Trace, header: dict, file) -> None:
         trace.affinities[h, w] = file.get_tensor(f"self_attention/{h}x{w}")
     trace.steps, trace.timesteps = tuple(header["steps"]), tuple(header["timesteps"])
     trace.images = header["images"]
-    trace.model = header.get("model", "")  # these two came later than the format
+    trace.passes = header.get("passes", 0)  # these three came later than the format
+    trace.model = header.get("model", "")
     trace.image_size = tuple(header.get("image_size") or ()) or None
     check_trace(trace)
     names = file.keys()
@@ -94,6 +96,8 @@ def check_trace(trace: Trace) -> None:
     require(steps > 0 and numbers == sorted({*numbers}) and len(trace.timesteps) == steps, "the steps")
     for timestep in trace.timesteps:
         checks.number("a timestep", timestep)
+    passes = checks.whole("passes", trace.passes, 0)
+    require(not passes or numbers[-1] < passes, "the number of passes")
     require(isinstance(trace.model, str), "the model's name")
     if trace.image_size is not None:
         checks.size(trace.image_size)

@@ -95,6 +95,6 @@ def attentions(unet: nn.Module, with_self: bool) -> tuple[dict[str, nn.Module], 
 def key_weight(attn, like: Tensor) -> Tensor:
     """W_K, as the model applies it in this very call (LoRA scale, offloading): (dim + 1, head·head_dim)."""
     dim = attn.cross_attention_dim
-    probe = torch.cat([torch.eye(dim), torch.zeros(1, dim)]).to(like)  # the unit vectors, and the origin
+    probe = torch.eye(dim + 1, dim, device=like.device, dtype=like.dtype)  # the unit vectors, and the origin
     response = attn.to_k(probe)
     return torch.cat([response[:-1] - response[-1], response[-1:]])

@@ -76,6 +76,74 @@ def test_from_a_prompt_to_a_mask_and_a_token():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("share", "copies"), [(0.25, 0), (0.0, 9)])
+def test_recording_does_not_make_the_device_wait(share, copies):
+    """Beyond what the generation itself reads, a step waits for nothing; it copies only what finds no room on
+    the device: the queries of nine blocks."""
+    said = script(
+        f"import ovamnb.buffers\novamnb.buffers.SHARE = {share}\n"
+        "pipe = ov.load_pipeline()\npipe.set_progress_bar_config(disable=True)\n"
+        "def cost(steps, recorded):\n"
+        "    before = device.copies, device.waits\n"
+        "    draw = lambda: pipe('a cat', num_inference_steps=steps, output_type='latent')\n"
+        "    if recorded:\n"
+        "        with ov.record(pipe, self_attention=(32,)): draw()\n"
+        "    else: draw()\n"
+        "    return torch.tensor([device.copies - before[0], device.waits - before[1]])\n"
+        "few, many = (cost(steps, True) - cost(steps, False) for steps in (2, 5))\n"
+        "print(*((many - few) / 3).tolist())"
+    )
+    assert list(map(float, said)) == [copies, 0]
+
+
+@pytest.mark.slow
+def test_a_trace_moves_and_answers_there():
+    said = script(
+        "pipe = ov.load_pipeline()\npipe.set_progress_bar_config(disable=True)\n"
+        "with ov.record(pipe, self_attention=(32,), device=None) as trace:\n"
+        "    pipe('a cat', num_inference_steps=2, output_type='latent')\n"
+        "here = trace.to('cpu')\n"
+        "print(trace.device, here.device, here.to('pretend').device, here.to('cpu') is here)\n"
+        "maps = [each.maps('a kitten')['kitten'] for each in (trace, here)]\n"
+        "print(maps[0].device, (maps[0].cpu() - maps[1]).abs().max().item() < 1e-4)"
+    )
+    assert said == ["pretend:0", "cpu", "pretend:0", "True", "pretend:0", "True"]
+
+
+@pytest.mark.slow
+def test_every_method_of_the_evaluation_runs_on_it():
+    """On a drawn and on a given picture, with words and with tokens."""
+    said = script(
+        "import tempfile\nfrom pathlib import Path\nfrom conftest import sd_pipeline\n"
+        "from ovamnb.evaluation.methods import METHODS\nfrom ovamnb.evaluation.run import Evaluation\n"
+        "from test_evaluation import Drawn, Few\n"
+        "pipe = sd_pipeline().to('pretend')\n"
+        "trace = ov.record_image(pipe, Few()[1].image, 'a cat')\n"
+        "mask = torch.zeros(*trace.image_size)\nmask[4:12, 4:12] = 1\n"
+        "token = lambda word: ov.optimize_token(trace, mask, init=word, evaluations=2)\n"
+        "tokens = {word: token(word) for word in Few.classes}\n"
+        "rows = [*METHODS, *(f'{name}:token' for name in METHODS)]\n"
+        "for data in (Few(2), Drawn(2)):\n"
+        "    folder = Path(tempfile.mkdtemp())\n"
+        "    Evaluation(pipe, rows, tokens, quiet=True).run(data, folder)\n"
+        "    print(len(list(folder.glob('examples/*.json'))))\n"
+    )
+    assert said == ["2", "2"]
+
+
+@pytest.mark.slow
+def test_a_synthetic_set_is_made_on_it():
+    said = script(
+        "import tempfile\nfrom pathlib import Path\nfrom ovamnb.synthesize import __main__ as synthesize\n"
+        "from test_synthesize import CLASSES, EVERYTHING, OPTIONS\n"
+        "folder = Path(tempfile.mkdtemp(), 'set')\n"
+        "synthesize.main([*OPTIONS[:-2], *EVERYTHING, '--n', '2', '--out', str(folder)])\n"
+        "print(len(list(folder.rglob('*.jpg'))))"
+    )
+    assert said[-1] == "4"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", ["01", "04"])
 def test_a_chapter_runs_on_it(number):
     done = run(str(TESTS / "play.py"), number)

@@ -329,10 +329,24 @@ def test_steps_and_blocks_that_are_kept(pipe):
     assert trace.timesteps[0] > trace.timesteps[1]
     assert all("up" in name or max(block.grid) == 4 for name, block in trace.blocks.items())
     assert len(trace.blocks) == 6
-    with ov.record(pipe, steps=9) as trace:
-        generate(pipe, steps=2)
-    with pytest.raises(ValueError, match="empty"):
-        trace.maps("a cat")
+
+
+def test_steps_beyond_the_last_are_refused_in_the_first(pipe):
+    passes = []
+    with pipe.unet.register_forward_hook(lambda *_: passes.append(1)):
+        with pytest.raises(ValueError, match="Step 9 is to be recorded, and this generation has 2, counted"):
+            with ov.record(pipe, steps=(1, 9)):
+                generate(pipe, steps=2)
+    assert not passes
+
+
+def test_a_loop_by_hand_that_ends_before_a_step_is_told(pipe):
+    latents, states = torch.randn(1, 4, 8, 8), torch.randn(1, 5, 16)
+    with pytest.warns(UserWarning, match="had 3 steps, counted from 0, so that 7 could not be recorded"):
+        with ov.record(pipe, steps=(1, 7)) as trace, torch.no_grad():
+            for t in (900, 600, 300):
+                pipe.unet(latents, t, encoder_hidden_states=states)
+    assert trace.steps == (1,) and trace.timesteps == (600,) and trace.passes == 3
 
 
 def test_self_attention_without_queries(pipe):
@@ -434,7 +448,7 @@ def test_views_of_a_panorama_are_not_summed_as_one_picture(pipe):
     panorama.set_progress_bar_config(disable=True)
     options = {"height": 16, "num_inference_steps": 3, "output_type": "latent"}
     with pytest.raises(
-        ValueError, match=r"PanoramaPipeline runs its UNet at timestep 667 after 667, as pano"
+        ValueError, match=r"PanoramaPipeline runs its UNet more than once at timestep 667, as pano"
     ):
         with ov.record(panorama):
             panorama("a cat", width=1024, **options)

@@ -110,7 +110,7 @@ class Synthesis:
         h, w = self.pixels()
         grid = attention_grids(self.pipe.unet, (h // factor(self.pipe), w // factor(self.pipe)))[0]
         steps = tuple(evenly(self.steps, self.recorded))
-        with record(self.pipe, self_attention=(grid,), steps=steps) as trace:
+        with record(self.pipe, self_attention=(grid,), steps=steps, device=None) as trace:
             images = self.pipe(
                 [plan.prompt for plan in plans],
                 height=h,
