@@ -36,6 +36,7 @@ from .unet import attentions, key_weight, transformers, unet_of
 HALVES = {
     "conditional": ("conditional",),
     "unconditional": ("unconditional",),
+    "negative": ("unconditional",),  # the same half, where it holds a negative prompt
     "both": ("conditional", "unconditional"),
 }
 
@@ -59,7 +60,8 @@ def record(
         trace.maps("a kitten on grass")["kitten"]
 
     `queries`: under guidance the UNet runs on each image twice, with the prompt and without; keep
-        "conditional", "unconditional" (the official OVAM's choice) or "both".
+        "conditional", "unconditional" (the official OVAM's choice), which a negative prompt turns into
+        "negative", or "both".
     `self_attention`: resolutions, each the longer side of a grid or (h, w), at which to keep the mean of all
         heads, layers and steps, summed up during the generation: 4·(h·w)² bytes an image.
     `steps`, `blocks`: keep only these (see `Trace.maps`). A step is one pass of the UNet, counted from 0. On
@@ -86,7 +88,7 @@ def record(
         checks.flag("guidance", guidance)
     recorder = _Recorder()
     recorder.unet = unet_of(pipe)
-    recorder.halves = HALVES[queries]
+    recorder.halves, recorder.negative = HALVES[queries], queries == "negative"
     recorder.resolutions = _resolutions(self_attention)
     recorder.wanted_steps, recorder.wanted_blocks = as_steps(steps), as_blocks(blocks)
     recorder.device, recorder.dtype = device and find_device(device), find_dtype(dtype)
@@ -183,6 +185,11 @@ class _Recorder:
         for half in self.halves:
             if half not in self.parts:
                 raise ValueError(f"There are no {half} queries: this image is made without guidance.")
+        if self.negative and call is not None and not call.f_locals.get("negative_prompt"):
+            raise ValueError(
+                "There are no negative queries: give the pipeline a text as negative_prompt, or record "
+                "queries='unconditional'."
+            )
         self.expected = planned_timesteps(pipeline)
         steps = self.wanted_steps
         if steps and self.expected and steps[-1] >= self.expected:

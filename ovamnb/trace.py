@@ -77,7 +77,8 @@ class Trace:
             several `Token`s. All tokens of a text compete in one softmax, so that other words beside "cat"
             sharpen its map.
         `image`: which of the images generated together, prompt by prompt.
-        `queries`: "conditional" or "unconditional"; None takes the conditional ones, where recorded.
+        `queries`: "conditional", "unconditional" or, the same where the image had a negative prompt,
+            "negative"; None takes the conditional ones, where recorded.
         `blocks`: a part of a block's name ("up", "mid", "up_blocks.1"), the longer side of a grid (16), or
             several of these; None takes all but the mid block, as OVAM does.
         `steps`: numbers of UNet passes, from 0; None takes all that were recorded.
@@ -240,13 +241,13 @@ class Trace:
             )
 
     def _half(self, queries: str | None) -> str:
-        half = queries
+        half = "unconditional" if queries == "negative" else queries
         if queries is None:
             half = next((h for h in ("conditional", "unconditional") if h in self.queries), None)
         if not isinstance(half, str) or half not in self.queries:
             have = " and ".join(self.queries) or "none"
             raise ValueError(
-                f"Queries {checks.shown(half)} were not recorded (recorded: {have}): see "
+                f"Queries {checks.shown(queries)} were not recorded (recorded: {have}): see "
                 "`ov.record(queries=…)`."
             )
         return half

@@ -81,6 +81,23 @@ def test_the_halves_are_told_apart(pipe):
     assert not torch.equal(conditional, unconditional)
 
 
+def test_a_negative_prompt_has_maps_by_a_name_of_its_own(pipe):
+    rows, hook = rows_of(pipe)
+    with hook, ov.record(pipe, queries="negative", dtype=torch.float32) as trace:
+        generate(pipe, negative_prompt="a dog")
+    assert torch.equal(trace.queries["unconditional"][UP][:, 0], torch.stack(rows)[:, 0])
+    named, half = (trace.maps("a dog", queries=name).values for name in ("negative", "unconditional"))
+    assert torch.equal(named, half) and torch.equal(trace.maps("a dog").values, half)
+    for nothing in ({}, {"negative_prompt": ""}):
+        with pytest.raises(ValueError, match="no negative queries: give the pipeline a text as negative_pro"):
+            with ov.record(pipe, queries="negative"):
+                generate(pipe, **nothing)
+    with ov.record(pipe) as trace:
+        generate(pipe, negative_prompt="a dog")
+    with pytest.raises(ValueError, match=r"Queries 'negative' were not recorded \(recorded: conditional\)"):
+        trace.maps("a dog", queries="negative")
+
+
 def test_each_image_of_a_batch_has_its_own_maps(pipe):
     noise = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     with ov.record(pipe, self_attention=(8,), dtype=torch.float32) as together:
@@ -396,7 +413,7 @@ def test_a_shared_server_counts_what_it_grants(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"queries": "cond"}, "queries is one of 'conditional', 'unconditional', 'both', not 'cond'"),
+        ({"queries": "cond"}, "queries is one of 'conditional', 'unconditional', 'negative', 'both', not 'c"),
         ({"dtype": torch.int8}, "floating-point dtype"),
         ({"steps": -1}, "counted from 0"),
         ({"steps": ()}, "counted from 0"),
