@@ -16,6 +16,8 @@ JOBS ?= 2
 ONLY ?= notebooks tests
 # Handed on to the command: make train ARGS="--steps 100", make lab ARGS="--ip 0.0.0.0", make tour ARGS=notebooks/00_start_here.ipynb
 ARGS ?=
+# Read, not installed: its one file of merges makes CLIP's tokenizer for the tests; the package would bring torchvision.
+CLIP := clip-anytorch==2.6.0
 # What `make` installs beside the package itself (see pyproject.toml)
 EXTRAS ?= notebooks,test
 PIP_OPTIONS := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
@@ -42,7 +44,7 @@ HEADLESS := $(if $(DISPLAY)$(WAYLAND_DISPLAY)$(filter Darwin,$(shell uname -s)),
 AS_ROOT  := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab tour test check margins format notebooks train evaluate bench lock clean
+.PHONY: help lab tour test check shapes margins format notebooks train evaluate bench lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +65,9 @@ check: $(MADE)  ## for everyday work: lint, and the tests that start no process,
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(PYTEST) -m "not slow" $(filter-out notebooks,$(ONLY)) $(ARGS)
+
+shapes: $(MADE)  ## every chapter on models of the shapes of Stable Diffusion 1.5, 2.1 and XL, with random weights
+	for shape in sd15 sdxl sd21; do $(BIN)/python tests/play.py --model $$shape || exit 1; done
 
 margins: $(MADE)  ## how far the notebooks' assertions are from failing, with other arithmetic too
 	HF_HUB_OFFLINE=1 $(BIN)/python -m workshop.measure.margins $(ARGS)
@@ -107,6 +112,8 @@ $(MADE): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install -q $(PIP_OPTIONS) -c requirements.lock --no-build-isolation -e ".[$(EXTRAS)]"
 	@$(BIN)/python -m pip install -q --no-deps "$$(sed -n 's/^  "\(pydensecrf2[^"]*\)".*/\1/p' pyproject.toml)" >/dev/null 2>&1 || \
 		echo "No dense CRF: it needs a C++ compiler and a Python older than 3.13. All else works without; its tests are skipped."
+	@$(BIN)/python -m pip download -q --no-deps --only-binary :all: --dest .venv/share/clip "$(CLIP)" >/dev/null 2>&1 || \
+		echo "CLIP's vocabulary could not be fetched: the tests on Stable Diffusion's shapes are skipped."
 	@$(BIN)/jupyter labextension disable --level=sys_prefix @jupyterlab/apputils-extension:announcements >/dev/null 2>&1
 	@echo "Installed $$($(BIN)/python -m pip list --format=freeze | wc -l) packages, $$(du -sh .venv | cut -f1), in $$(($$(date +%s) - $$(cat .venv/started))) s."
 	@touch $@

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
+
+from .models import Drawing, drawing_of
+from .plumbing import checks
 
 STYLE = {
     "figure.dpi": 90,
@@ -17,10 +21,46 @@ STYLE = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What a notebook runs with: the model's name for `ov.load_pipeline`, and the device's kind."""
+    """What a notebook runs with: a model's name for `ov.load_pipeline`, the device's kind, and how this model
+    draws, so that no cell has to say it (see `ovamnb.models.Drawing`)."""
 
     model: str
     device: str
+
+    @property
+    def drawing(self) -> Drawing:
+        """All that is known of how the model draws."""
+        return drawing_of(self.model)
+
+    steps = property(lambda self: self.drawing.steps, doc="of denoising")
+    guidance = property(lambda self: self.drawing.guidance, doc="scale")
+    size = property(lambda self: self.drawing.size, doc="(h, w) of a picture in pixels")
+    finest = property(lambda self: self.drawing.finest, doc="longer side of the finest grid of attention")
+    best = property(lambda self: self.drawing.best, doc="blocks whose maps serve best; None: all but the mid")
+    few = property(lambda self: self.drawing.few, doc="steps that serve nearly as well as all")
+    bundled = property(lambda self: self.model == "bundled", doc="whether it is the course's own model")
+
+    def claim(self, holds, sentence: str) -> None:
+        """Check what the course says of its own model; of another one, print whether it is so there, too.
+
+            settings.claim(iou > 0.5, "the map finds the cat")
+
+        Raises AssertionError, with the sentence, where it does not hold for the bundled model.
+        """
+        if self.bundled:
+            assert holds, sentence
+        else:
+            print(f"{'so it is' if holds else 'not so'} with this model: {sentence}")
+
+    def only_bundled(self, what: str) -> bool:
+        """Whether this is the course's own model; where not, a line says that `what` is skipped.
+
+        if settings.only_bundled("the bundled tokens"):
+            tokens = ov.load_tokens()
+        """
+        if not self.bundled:
+            print(f"skipped, since it belongs to the bundled model alone: {what}")
+        return self.bundled
 
     def __str__(self) -> str:
         return f"ovamnb ready · model: {self.model} · device: {self.device}"
@@ -29,23 +69,29 @@ class Settings:
         """Shows nothing: as the last line of a cell it would repeat what `setup_notebook` printed."""
 
 
-def setup_notebook() -> Settings:
+def setup_notebook(model: str | Path | None = None) -> Settings:
     """Prepare a notebook and print one line that says with which model and device it runs.
 
         import ovamnb as ov
-        settings = ov.setup_notebook()
+        settings = ov.setup_notebook()                 # or ov.setup_notebook(model="sd15")
         pipe = ov.load_pipeline(settings.model)
+        image = pipe(prompt, num_inference_steps=settings.steps, guidance_scale=settings.guidance).images[0]
 
-    The environment variable OVAMNB_MODEL names another model ("sd15", a folder, a hub id) than the bundled
-    one. Figures become small PNGs in one style, warnings and loading bars of diffusers and transformers are
-    switched off, and PyTorch takes no more threads than the CPUs that a shared server grants (CPU_LIMIT).
-    No seed is set: notebooks name theirs where they use it.
+    `model`: a name that `ov.load_pipeline` takes; None takes the environment variable OVAMNB_MODEL, or else
+    the bundled one. Figures become small PNGs in one style, warnings and loading bars of diffusers and
+    transformers are switched off, and PyTorch takes no more threads than the CPUs that a shared server grants
+    (CPU_LIMIT). No seed is set: notebooks name theirs where they use it.
+
+    Raises TypeError for a model that is no name. Whether there is such a model, `ov.load_pipeline` says.
     """
     import matplotlib
     import torch
 
     from .pipelines import find_device, silence
 
+    if model is not None:
+        checks.instance("model", model, str | Path, "the name of a model, or a folder")
+    chosen = str(model or os.environ.get("OVAMNB_MODEL") or "bundled")
     silence()
     matplotlib.rcParams.update(STYLE)
     try:
@@ -58,6 +104,6 @@ def setup_notebook() -> Settings:
     if limit := os.environ.get("CPU_LIMIT"):  # on Binder the machine has more CPUs than it lends
         torch.set_num_threads(max(1, min(torch.get_num_threads(), int(float(limit)))))
 
-    settings = Settings(os.environ.get("OVAMNB_MODEL") or "bundled", find_device().type)
+    settings = Settings(chosen, find_device().type)
     print(settings)
     return settings

