@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .refine import minmax
-from .tokens import Token
+from .select import show_steps
+from .tokens import Token, put_in
 from .trace import Trace
 
 
@@ -24,18 +25,17 @@ def daam(trace: Trace, prompt: str, word: str | Token, *, image: int = 0) -> Ten
     and negative values set to 0; a word of several sub-tokens has the mean of their maps. The mask is where
     the map exceeds 0.4 of its maximum.
 
-    A `Token` takes the place of its word in the prompt, its vector moved to the prompt's own start token.
+    A `Token` takes the place of its word in the prompt (see `ovamnb.tokens.put_in`).
     Raises KeyError for a word that is not in the prompt, and ValueError as `Trace.maps` does.
     """
     if trace.text_encoder is None:
         raise ValueError("DAAM reads the whole prompt: load the trace as `Trace.load(path, pipe)`.")
     text = trace.text_encoder.encode(prompt, padded=True)
     places = text.find(word.word if isinstance(word, Token) else word)
-    states = text.states.clone()
+    states = text.states
     if isinstance(word, Token):
         word.require_model(trace.key_weights)
-        for place in places:
-            states[place] = word.anchored(states[0]).to(states)
+        states, places = put_in(states, places, [word] * len(places))
     layers, _, count = trace.block_maps(states, image=image, queries="conditional")
     grid = max((tuple(layer.shape[-2:]) for layer in layers), key=math.prod)
     tokens = [token for place in places for token in place]
@@ -57,8 +57,29 @@ def attn2mask(
 
     Attn2Mask (arXiv 2309.01369), as OVAM's authors re-implemented it for their comparison: the step in the
     middle of the denoising, and `beta` 0.2 for words, −0.2 for a `Token`. `word`: None takes the last one.
+
+    Raises ValueError where no step near the middle was recorded, and as `Trace.maps` does.
     """
     beta = (-0.2 if isinstance(text, Token) else 0.2) if beta is None else beta
-    maps = trace.maps(text, image=image, steps=trace.steps[len(trace.steps) // 2])
+    maps = trace.maps(text, image=image, steps=middle_step(trace))
     heat = minmax(maps[text.word if isinstance(text, Token) else word or maps.words[-1]])
     return torch.stack([1 - heat - beta, heat])
+
+
+def middle_step(trace: Trace) -> int:
+    """The recorded step nearest to the middle of the whole generation, of which a part may be recorded.
+
+    Raises ValueError where it is further away than a tenth of all steps. A file that does not say how many
+    there were counts as a whole generation.
+    """
+    if not trace.steps:
+        return 0  # `maps` says what an empty trace lacks
+    passes = trace.passes or trace.steps[-1] + 1
+    middle = passes // 2
+    nearest = min(trace.steps, key=lambda step: abs(step - middle))
+    if abs(nearest - middle) > max(1, passes / 10):
+        raise ValueError(
+            f"Attn2Mask takes the step in the middle, {middle} of {passes}, and those recorded are "
+            f"{show_steps(trace.steps)}: record it, by `ov.record(pipe, steps=…)` or without `steps`."
+        )
+    return nearest

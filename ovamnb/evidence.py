@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .images import as_rgb, check_prompts, encode_image, encode_prompts, noised, prepare
+from .pipelines import find_device
 from .plumbing import checks
 from .plumbing.english import mentions, with_article
 
@@ -101,20 +102,27 @@ class ClipFilter:
     ):
         self.model, self.processor, self.captioner = model, processor, captioner
         self.near_best, self.near_caption, self.least = near_best, near_caption, least
+        self._embedded: dict[str, Tensor] = {}  # of the classes, which come back with every picture
 
     @classmethod
-    def load(cls, name: str = CLIP, revision: str | None = CLIP_REVISION, **options) -> ClipFilter:
+    def load(
+        cls, name: str = CLIP, revision: str | None = CLIP_REVISION, *, device=None, **options
+    ) -> ClipFilter:
         """Weights from the hub (1.7 GB the first time) or a folder, or the "bundled" ones, which know emoji
-        scenes; `options` as for the class."""
+        scenes; on `device`, None for the best one here; `options` as for the class."""
+        device = find_device(device)
         if name == "bundled":
             from .clip import least_similarity, load_clip
 
-            return cls(*load_clip(), **{"near_best": 1.0, "least": least_similarity()} | options)
+            model, processor = load_clip()
+            chosen = {"near_best": 1.0, "least": least_similarity()} | options
+            return cls(model.to(device), processor, **chosen)
         from transformers import CLIPModel, CLIPProcessor
 
         revision = revision if name == CLIP else None
         model = CLIPModel.from_pretrained(name, revision=revision, use_safetensors=True)
-        return cls(model.eval(), CLIPProcessor.from_pretrained(name, revision=revision), **options)
+        processor = CLIPProcessor.from_pretrained(name, revision=revision)
+        return cls(model.to(device).eval(), processor, **options)
 
     @torch.no_grad()
     def __call__(self, image, classes: Sequence[str]) -> list[str]:
@@ -128,7 +136,7 @@ class ClipFilter:
         near = texts @ picture[0]  # (class,), cosines
         kept = (near >= self.near_best * near.max()) | (near >= self.least)
         if self.captioner is not None:
-            caption = self.embed(image, [self.captioner(image)])[1][0]
+            [caption] = self._embed_texts([self.captioner(image)])
             kept |= texts @ caption >= self.near_caption
         return [name for name, stays in zip(classes, kept.tolist(), strict=True) if stays]
 
@@ -138,14 +146,20 @@ class ClipFilter:
         spells = tokenizer.unk_token_id in (None, tokenizer.eos_token_id)
         return spells or tokenizer.unk_token_id not in tokenizer(text)["input_ids"]
 
-    def embed(self, image, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Unit vectors of the image (1, dim) and of the texts (text, dim)."""
-        inputs = self.processor(
-            images=as_rgb(image), text=list(texts), padding=True, truncation=True, return_tensors="pt"
-        ).to(self.model.device)
-        inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
-        output = self.model(**inputs)
-        return F.normalize(output.image_embeds, dim=-1), F.normalize(output.text_embeds, dim=-1)
+    @torch.no_grad()
+    def embed(self, image, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Unit vectors of the image (1, dim) and of the texts (text, dim); a text is encoded once."""
+        inputs = self.processor(images=as_rgb(image), return_tensors="pt").to(self.model.device)
+        pixels = inputs["pixel_values"].to(self.model.dtype)
+        picture = self.model.get_image_features(pixel_values=pixels).pooler_output
+        if missing := [text for text in dict.fromkeys(texts) if text not in self._embedded]:
+            self._embedded |= dict(zip(missing, self._embed_texts(missing), strict=True))
+        return F.normalize(picture, dim=-1), torch.stack([self._embedded[text] for text in texts]).to(picture)
+
+    def _embed_texts(self, texts: Sequence[str]) -> Tensor:
+        inputs = self.processor(text=list(texts), padding=True, truncation=True, return_tensors="pt")
+        output = self.model.get_text_features(**inputs.to(self.model.device))
+        return F.normalize(output.pooler_output, dim=-1)
 
 
 class DiffusionFilter:
@@ -193,15 +207,19 @@ class BlipCaptioner:
         self.model, self.processor, self.longest = model, processor, longest
 
     @classmethod
-    def load(cls, name: str = BLIP, revision: str | None = BLIP_REVISION, **options) -> BlipCaptioner:
-        """Weights from the hub (1.9 GB the first time) or a folder; `options` as for `from_pretrained`."""
+    def load(
+        cls, name: str = BLIP, revision: str | None = BLIP_REVISION, *, device=None, **options
+    ) -> BlipCaptioner:
+        """Weights from the hub (1.9 GB the first time) or a folder, on `device`, None for the best one here;
+        `options` as for `from_pretrained`."""
         from transformers import BlipForConditionalGeneration, BlipProcessor
 
         revision = revision if name == BLIP else None
         model = BlipForConditionalGeneration.from_pretrained(
             name, revision=revision, use_safetensors=True, **options
         )
-        return cls(model.eval(), BlipProcessor.from_pretrained(name, revision=revision))
+        processor = BlipProcessor.from_pretrained(name, revision=revision)
+        return cls(model.to(find_device(device)).eval(), processor)
 
     @torch.no_grad()
     def __call__(self, image, start: str = "") -> str:

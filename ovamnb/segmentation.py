@@ -19,7 +19,7 @@ from .plumbing.english import with_article
 from .recipe import SegmentRecipe
 from .refine import complete, minmax, resize
 from .text import TextEncoder
-from .tokens import Token
+from .tokens import Token, put_in
 from .trace import Trace
 from .unet import attention_grids, require_parts
 
@@ -158,15 +158,12 @@ def class_maps(
     prompts, places = [], []
     for group in groups:
         prompts.append(prompt_of(group))
-        text = encoder.encode(prompts[-1])
-        places.append([list(text.find(name)[0]) for name in group])
+        places.append(encoder.encode(prompts[-1]).places(group))
     states, extra = encode_prompts(pipe, prompts, latents)
     empty = encode_prompts(pipe, "", latents)[0][0]
-    for i, (group, tokens) in enumerate(zip(groups, places, strict=True)):
-        for name, place in zip(group, tokens, strict=True):
-            if name in learned:
-                states[i, place] = learned[name].anchored(states[i, 0]).to(states)
-        states[i] = emphasised(states[i], empty, list(chain.from_iterable(tokens)), recipe.emphasis)
+    for i, group in enumerate(groups):
+        states[i], places[i] = put_in(states[i], places[i], [learned.get(name) for name in group])
+        states[i] = emphasised(states[i], empty, list(chain.from_iterable(places[i])), recipe.emphasis)
 
     finest = attention_grids(pipe.unet, latents.shape[-2:])[0]
     draws = noised(pipe, latents, recipe.timesteps, recipe.samples, seed)

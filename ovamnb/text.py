@@ -25,7 +25,8 @@ class Text:
     """An attribution text: `states` (token, dim), the names of its tokens, and where its words stand.
 
     `spans` holds, per token, the (start, end) of its characters in `source`; start and end token, and
-    all tokens of a bare embedding, have an empty span.
+    all tokens of a bare embedding, have an empty span. `entries`: those of a list of words and phrases, in
+    order; () for a text that was one string.
     """
 
     states: Tensor
@@ -33,24 +34,62 @@ class Text:
     source: str = ""
     spans: tuple[tuple[int, int], ...] = ()
     words: tuple[str, ...] = field(default=())
+    entries: tuple[str, ...] = field(default=())
 
     def find(self, phrase: str) -> list[list[int]]:
-        """The token indices of every occurrence of a word or phrase: whole words, in any case.
+        """The token indices of every occurrence of a word or phrase: whole words, in any case. Of a list, an
+        entry is itself alone: the "dog" of ["hot dog", "dog"] is the second one.
 
         Raises KeyError, naming the words that are there.
         """
-        pattern = r"\s+".join(map(re.escape, phrase.split()))
-        matches = re.finditer(rf"(?<!\w){pattern}(?!\w)", self.source, re.IGNORECASE) if pattern else ()
-        found = [
-            [i for i, (start, end) in enumerate(self.spans) if start < m.end() and end > m.start()]
-            for m in matches
-        ]
-        found = [tokens for tokens in found if tokens]
+        pattern = _pattern(phrase)
+        found = [self._tokens(*m.span()) for m in pattern.finditer(self.source)] if pattern else []
+        entries = self._entry_spans() if found else []
+        own = [self._tokens(*span) for entry, span in entries if pattern.fullmatch(entry)]
+        found = [tokens for tokens in own or found if tokens]
         if found:
             return found
         if not self.spans:
             raise KeyError(f"No word '{phrase}': the text was given as embeddings, so ask by token number.")
         raise KeyError(f"No word '{phrase}' in the attribution text; it has {', '.join(self.words)}.")
+
+    def places(self, phrases: Sequence[str]) -> list[list[int]]:
+        """The token indices of the first occurrence of each phrase that is no part of a longer one: in "a hot
+        dog and a dog" the place of "dog" is the last. Raises KeyError as `find` does."""
+        found: dict[str, list[int]] = {}
+        for phrase in sorted(phrases, key=len, reverse=True):
+            taken = {i for tokens in found.values() for i in tokens}
+            every = self.find(phrase)
+            found[phrase] = next((tokens for tokens in every if taken.isdisjoint(tokens)), every[0])
+        return [found[phrase] for phrase in phrases]
+
+    def _tokens(self, begin: int, stop: int) -> list[int]:
+        """The indices of the tokens between two characters of the source."""
+        return [i for i, (start, end) in enumerate(self.spans) if start < stop and end > begin]
+
+    def _entry_spans(self) -> list[tuple[str, tuple[int, int]]]:
+        """Each entry of a list, and where it stands in the source."""
+        spans, at = [], 0
+        for entry in self.entries:
+            if (pattern := _pattern(entry)) and (match := pattern.search(self.source, at)):
+                spans.append((entry, match.span()))
+                at = match.end()
+        return spans
+
+
+def _pattern(phrase: str) -> re.Pattern | None:
+    """What a word or phrase looks like in a source. A textual inversion of several vectors stands there as
+    "<toy> <toy>_1 <toy>_2", since the tokenizer has a word for each of them."""
+    words = list(map(re.escape, _composed(phrase).split()))
+    if not words:
+        return None
+    space, further = r"\s+", rf"(?:\s+{words[-1]}_\d+)*"
+    return re.compile(rf"(?<!\w){space.join(words)}{further}(?!\w)", re.IGNORECASE)
+
+
+def _composed(text: str) -> str:
+    """The text with each accented letter as one character, however it was typed: "é", not "e" and "´"."""
+    return unicodedata.normalize("NFC", text)
 
 
 def from_states(states: Tensor) -> Text:
@@ -109,7 +148,7 @@ class TextEncoder:
         Raises ValueError for an empty text, a word that the tokenizer does not know, and a text longer
         than the encoder takes.
         """
-        source, words = _as_source(text)
+        source, words, entries = _as_source(text)
         source, ids, spans = self.split(source, words)
         if problem := self.too_long(source, ids, spans):
             raise ValueError(f"{problem} would fall off, so shorten it.")
@@ -130,9 +169,10 @@ class TextEncoder:
         special = tokenizers[0].convert_ids_to_tokens(ids)
         names = (source[start:end] or special[i] for i, (start, end) in enumerate(spans))
         if not padded:
-            return Text(states[: len(ids)], tuple(names), source, spans, words)
+            return Text(states[: len(ids)], tuple(names), source, spans, words, entries)
         rest = len(states) - len(ids)
-        return Text(states, (*names, *["padding"] * rest), source, spans + ((0, 0),) * rest, words)
+        spans += ((0, 0),) * rest
+        return Text(states, (*names, *["padding"] * rest), source, spans, words, entries)
 
     def split(
         self, source: str, words: Sequence[str] = ()
@@ -245,21 +285,23 @@ def _load_part(folder: Path):
     return kind.from_pretrained(folder, use_safetensors=True, dtype="auto").eval()
 
 
-def _as_source(text: str | Sequence[str]) -> tuple[str, tuple[str, ...]]:
-    """The text as one string, and its words: a list's entries, or what stands between the spaces."""
+def _as_source(text: str | Sequence[str]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """The text as one string; its words, a list's entries or what stands between the spaces; the entries."""
+    entries: list[str] = []
     if isinstance(text, str):
-        entries = [_without_punctuation(word) for word in text.split()]
+        text = _composed(text)
+        words = [_without_punctuation(word) for word in text.split()]
     elif isinstance(text, Sequence) and all(isinstance(entry, str) for entry in text):
-        entries = [entry.strip() for entry in text]
+        words = entries = [_composed(entry.strip()) for entry in text]
         text = " ".join(entries)
     else:
         raise TypeError(
             f"A text is a string, a list of words, or a tensor (token, dim), not {type(text).__name__}."
         )
-    words = tuple(dict.fromkeys(word for word in entries if word))
+    words = tuple(dict.fromkeys(word for word in words if word))
     if not words:
         raise ValueError("The attribution text is empty: give at least one word.")
-    return text, words
+    return text, words, tuple(entry for entry in entries if entry)
 
 
 def _without_punctuation(word: str) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .plumbing import checks
+from .published import PUBLISHED, read_published
 from .text import Text
 from .token_file import read_tokens, write_tokens
 
@@ -161,7 +162,27 @@ def as_text(tokens: Sequence[Token], start: Tensor | None) -> Text:
         source += word + " "
     names = ("start", *["background"] * (len(background) - 1), *words)
     states = torch.cat([background, torch.stack([token.anchored(background[0]) for token in tokens])])
-    return Text(states, names, source, tuple(spans), words)
+    return Text(states, names, source, tuple(spans), words, words)
+
+
+def put_in(
+    states: Tensor, places: Sequence[Sequence[int]], tokens: Sequence[Token | None]
+) -> tuple[Tensor, list[list[int]]]:
+    """Tokens in the places of their words in a text: states (token, dim) of the same number, and new places.
+
+    A token is one vector. Copies of it in all sub-tokens of its word would compete with one another in the
+    softmax, so it takes the first one's place, the others leave, what stands behind moves up, and the last
+    state, padding, fills the end. None among `tokens` leaves a word as it is. The tokens are moved to the
+    text's own start state (`Token.anchored`).
+    """
+    states, leaving = states.clone(), set()
+    for place, token in zip(places, tokens, strict=True):
+        if token is not None:
+            states[place[0]] = token.anchored(states[0]).to(states)
+            leaving.update(place[1:])
+    kept = [i for i in range(len(states)) if i not in leaving]
+    filled = torch.cat([states[kept], states[-1:].expand(len(leaving), -1)])
+    return filled, [[kept.index(i) for i in place if i not in leaving] for place in places]
 
 
 def fingerprint(key_weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -215,10 +236,13 @@ def load_tokens(path: str | Path = BUNDLED_TOKENS) -> dict[str, Token]:
     """{word: Token} from a file; without one, the bundled model's, one for each class it was trained on.
 
         ov.load_tokens()["cat"]
+        ov.load_tokens("voc-sd15")["dog"]       # the OVAM authors' tokens for Stable Diffusion 1.5
 
+    "voc-sd15" is fetched from the authors' repository, at a pinned commit and with its checksum, and kept.
     Besides what `save_tokens` wrote: any safetensors file of vectors (dim,) or pairs (2, dim), named by their
-    words (as the OVAM authors' 20 VOC tokens for Stable Diffusion 1.5), and a NumPy file `.npy` of one such
-    array, named by the file. Raises FileNotFoundError where there is no file, and ValueError for one that is
-    damaged, holds no tokens, or is a pickle.
+    words, and a NumPy file `.npy` of one such array, named by the file. Raises FileNotFoundError where there
+    is no file or none can be fetched, and ValueError for one that is damaged, holds no tokens, or is a
+    pickle.
     """
-    return {entry["word"]: Token(**entry) for entry in read_tokens(path)}
+    read = read_published if isinstance(path, str) and path in PUBLISHED else read_tokens
+    return {entry["word"]: Token(**entry) for entry in read(path)}

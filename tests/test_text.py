@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import LENGTH, clip_tokenizer, sd_pipeline, word_tokenizer, xl_pipeline
 
-from ovamnb.text import TextEncoder, from_states
+from ovamnb.text import Text, TextEncoder, _as_source, from_states
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +112,10 @@ def test_words_next_to_punctuation_are_found(clip):
 def test_textual_inversion_counts_all_its_tokens():
     pipe = sd_pipeline()
     pipe.load_textual_inversion(torch.randn(2, 16), token="<toy>")
-    text = TextEncoder.of(pipe).encode("a <toy> cat")
-    assert text.tokens[1:-1] == ("a", "<toy>", "<toy>_1", "cat")
+    for source in ("a <toy> cat", ["a", "<toy>", "cat"]):
+        text = TextEncoder.of(pipe).encode(source)
+        assert text.tokens[1:-1] == ("a", "<toy>", "<toy>_1", "cat")
+        assert text.find("<toy>") == [[2, 3]] and text.find("cat") == [[4]]
 
 
 def test_embeddings_have_numbers_for_names():
@@ -154,3 +156,27 @@ def test_files_that_are_none_are_told(clip):
 def test_files_outside_the_folder_are_refused():
     with pytest.raises(ValueError, match="no file of a text encoder"):
         TextEncoder.unpack({"../outside.json": torch.zeros(2, dtype=torch.uint8)})
+
+
+def test_an_entry_of_a_list_is_itself_alone(clip):
+    _, encoder = clip
+    text = encoder.encode(["hot dog", "dog"])
+    (whole,), (alone,) = text.find("hot dog"), text.find("dog")
+    assert set(whole).isdisjoint(alone) and text.tokens[alone[0]] == "dog"
+    assert len(encoder.encode("hot dog and dog").find("dog")) == 2, "in a sentence, wherever it occurs"
+    assert len(encoder.encode(["hot dog"]).find("dog")) == 1, "and in a phrase, where it is no entry"
+
+
+def test_the_place_of_a_phrase_is_no_part_of_a_longer_one(clip):
+    _, encoder = clip
+    text = encoder.encode("a hot dog and a dog")
+    dog, hot_dog = text.places(["dog", "hot dog"])
+    assert set(dog).isdisjoint(hot_dog) and [text.tokens[i] for i in dog] == ["dog"]
+    assert text.places(["dog"]) == text.find("dog")[:1]
+
+
+def test_an_accent_is_found_however_it_was_typed(clip):
+    composed, taken_apart = "caf\u00e9", "cafe\u0301"
+    text = Text(torch.zeros(3, 4), ("s", "c", "e"), composed, ((0, 0), (0, 4), (0, 0)), (composed,))
+    assert text.find(taken_apart) == text.find(composed) == [[1]]
+    assert _as_source([taken_apart]) == (composed, (composed,), (composed,))

@@ -1,5 +1,6 @@
 """Tokens and their files: written, read, refused; asked in maps and in other methods."""
 
+import hashlib
 import pickle
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from safetensors.torch import save_file
 from test_optimize import box
 
 import ovamnb as ov
-from ovamnb.baselines import attn2mask, daam
-from ovamnb.tokens import average
+from ovamnb import published
+from ovamnb.baselines import attn2mask, daam, middle_step
+from ovamnb.tokens import average, put_in
 
+NAMES = ("cat", "dining-table", "tv")
 VOC = Path(__file__).parents[2] / "shared" / "data" / "ovam_voc_tokens_sd15.safetensors"
 
 
@@ -116,6 +119,47 @@ class TestFiles:
             (tmp_path / name).write_bytes(b"\x93NUMPY nonsense")
             with pytest.raises(ValueError, match=r"damaged|pickle"):
                 ov.load_tokens(tmp_path / name)
+
+    def test_published_tokens_are_read_without_running_their_pickle(self, tmp_path, monkeypatch):
+        """A file of the layout of the authors', made of random numbers, and one that would do harm."""
+
+        class Bomb:
+            def __reduce__(self):
+                return (Path.touch, (tmp_path / "boom",))
+
+        vectors = {
+            name: np.random.default_rng(i).normal(size=16).astype("f4") for i, name in enumerate(NAMES)
+        }
+        for number, content in enumerate((vectors, vectors | {"bomb": Bomb()})):
+            path = tmp_path / f"{number}.npy"
+            np.save(path, np.array(content, object), allow_pickle=True)
+            found = published.vectors_in(path.read_bytes())
+            assert list(found) == list(NAMES) and all(
+                np.array_equal(found[name], vectors[name]) for name in NAMES
+            )
+        assert not (tmp_path / "boom").exists()
+
+        known = hashlib.sha256((tmp_path / "0.npy").read_bytes()).hexdigest()
+        source = published.Published((tmp_path / "0.npy").as_uri(), known, "sd15")
+        monkeypatch.setitem(published.PUBLISHED, "voc-sd15", source)
+        monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "cache"))
+        with pytest.raises(
+            FileNotFoundError, match=r"cannot be fetched \(HF_HUB_OFFLINE is set\): bring the file"
+        ):
+            ov.load_tokens("voc-sd15")
+        monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+        tokens = ov.load_tokens("voc-sd15")
+        assert list(tokens) == ["cat", "dining table", "tv"] and tokens["tv"].model == "sd15"
+        kept = published.fetched(source)
+        (tmp_path / "0.npy").unlink()
+        assert list(ov.load_tokens("voc-sd15")) == list(tokens), "fetched once"
+        kept.write_bytes(b"another")
+        with pytest.raises(ValueError, match="is not the file at .*: delete it"):
+            ov.load_tokens("voc-sd15")
+        kept.unlink()
+        (tmp_path / "0.npy").write_bytes(b"another")
+        with pytest.raises(ValueError, match="is not the one that was published"):
+            ov.load_tokens("voc-sd15")
 
     @pytest.mark.skipif(not VOC.is_file(), reason="the authors' tokens are not here")
     def test_the_authors_tokens(self, trace):
@@ -246,3 +290,34 @@ def test_a_token_of_numpy_arrays(trace):
     vector = np.linspace(-1, 1, 16)
     token = ov.Token("cat", vector, np.zeros((1, 16)))
     assert token.class_.tolist() == vector.tolist() and token.start.shape == (16,)
+
+    def test_a_token_does_not_compete_with_itself(self, trace, token):
+        """In place of a word of several sub-tokens it is one vector, and the text gets no longer."""
+        text = trace.text_encoder.encode("a kitten and a cat", padded=True)
+        [kitten], [cat] = text.find("kitten"), text.find("cat")
+        assert len(kitten) > 1 == len(cat)
+        states, (one, moved) = put_in(text.states, [kitten, cat], [token, None])
+        assert one == kitten[:1] and states.shape == text.states.shape
+        assert states[one[0]].equal(token.anchored(text.states[0]))
+        assert moved == [cat[0] - len(kitten) + 1] and states[moved[0]].equal(text.states[cat[0]])
+        assert states[-1].equal(text.states[-1])
+        heat = trace.block_maps(states, queries="conditional")[0][-1][one].mean(dim=0)
+        copies = text.states.clone()
+        copies[kitten] = token.anchored(text.states[0])
+        shared = trace.block_maps(copies, queries="conditional")[0][-1][kitten].mean(dim=0)
+        assert (shared < 0.95 * heat).all(), "copies share what one vector gets"
+
+    def test_attn2mask_takes_the_middle_of_the_chain(self, pipe):
+        def recorded(steps):
+            with ov.record(pipe, steps=steps) as trace:
+                generate(pipe, steps=21)
+            return trace
+
+        whole, part = recorded(None), recorded((0, 1, 2, 10))
+        assert middle_step(whole) == middle_step(part) == 10
+        assert middle_step(recorded((1, 9, 20))) == 9, "near enough"
+        assert torch.equal(attn2mask(whole, "a cat"), attn2mask(part, "a cat"))
+        with pytest.raises(
+            ValueError, match=r"the step in the middle, 10 of 21, and those recorded are 0 to 3"
+        ):
+            attn2mask(recorded(range(4)), "a cat")

@@ -35,9 +35,9 @@ def main(arguments: list[str] | None = None) -> None:
         state, pipe = start(given)
     keep = None
     if given.known == "filter":
-        from ..evidence import ClipFilter
+        from ..evidence import CLIP, ClipFilter
 
-        keep = ClipFilter.load("bundled") if given.model == "bundled" else ClipFilter.load()
+        keep = ClipFilter.load("bundled" if given.model == "bundled" else CLIP, device=given.device)
     plan = Evaluation(pipe, given.methods, tokens, known=given.known, keep=keep, seed=given.seed)
     plans = {split: (replace(plan, limit=limit), splits[split]) for split, limit in limits(given).items()}
     out = folder_for(given, "evaluate", plans)

@@ -90,7 +90,11 @@ def together_maps(look: Look) -> list[Tensor]:
 
     groups = that_fit(look.pipe, look.asked, sentence)
     found = (look.trace.maps(sentence(group), image=look.row) for group in groups)
-    return [maps[name] for group, maps in zip(groups, found, strict=True) for name in group]
+    return [
+        maps.values[place].mean(dim=0)
+        for group, maps in zip(groups, found, strict=True)
+        for place in maps.text.places(group)
+    ]
 
 
 def daam_scores(look: Look) -> Tensor:

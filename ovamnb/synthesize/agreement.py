@@ -25,12 +25,11 @@ class Agreement:
         self.clip, self.knows_not, self.name = clip, knows_not, name
 
     @classmethod
-    def load(cls, name: str | None = None, device: str | torch.device = "cpu") -> Agreement:
+    def load(cls, name: str | None = None, device: str | torch.device | None = None) -> Agreement:
         """The "bundled" CLIP, one of the hub or a folder, or None for the usual one (see
         `ClipFilter.load`)."""
         name = name or CLIP
-        clip = ClipFilter.load(name)
-        clip.model.to(device)
+        clip = ClipFilter.load(name, device=device)
         return cls(clip, knows_not=name != "bundled", name=name)
 
     @torch.no_grad()

@@ -109,7 +109,9 @@ class Synthesis:
         """Generate a batch at once; label and write each of its pictures that is not there."""
         h, w = self.pixels()
         grid = attention_grids(self.pipe.unet, (h // factor(self.pipe), w // factor(self.pipe)))[0]
-        steps = tuple(evenly(self.steps, self.recorded))
+        steps = {*evenly(self.steps, self.recorded)}
+        if any(row.startswith("attn2mask") for row in (self.row, *self.also)):
+            steps.add(self.steps // 2)  # the one that it takes
         with record(self.pipe, self_attention=(grid,), steps=steps, device=None) as trace:
             images = self.pipe(
                 [plan.prompt for plan in plans],
