@@ -75,6 +75,14 @@ def test_any_word_has_a_map(drawn):
         assert trace.maps("a cat", queries=half).values.isfinite().all()
 
 
+def test_an_accent_is_found_however_it_was_typed(drawn):
+    _, trace = drawn
+    composed, taken_apart = "caf\u00e9", "cafe\u0301"
+    maps = [trace.maps(f"a {word} and a cat") for word in (composed, taken_apart)]
+    assert torch.equal(maps[0].values, maps[1].values)
+    assert torch.equal(maps[0][taken_apart], maps[1][composed])
+
+
 def attention_shape(trace):
     return max(block.grid for name, block in trace.blocks.items() if "mid" not in name)
 
@@ -105,6 +113,8 @@ def test_a_given_picture_is_segmented(pipe, drawn):
     image, _ = drawn
     result = ov.segment(pipe, image, ["cat", "fire hydrant"], samples=1)
     assert result.labels.shape == (128, 192) and set(result.labels.flatten().tolist()) <= {0, 1, 2}
+    both = ov.segment(pipe, image, ["dog", "hot dog"], together=True, samples=1)
+    assert not torch.equal(both.scores[0], both.scores[1]), "a dog is no part of a hot dog"
     with pytest.raises(ValueError, match="text states have dim"):
         ov.segment(pipe, image, [ov.load_tokens()["cat"]])
 

@@ -154,7 +154,7 @@ class TestFiles:
         (tmp_path / "0.npy").unlink()
         assert list(ov.load_tokens("voc-sd15")) == list(tokens), "fetched once"
         kept.write_bytes(b"another")
-        with pytest.raises(ValueError, match="is not the file at .*: delete it"):
+        with pytest.raises(ValueError, match=r"is not the file at .*: delete it"):
             ov.load_tokens("voc-sd15")
         kept.unlink()
         (tmp_path / "0.npy").write_bytes(b"another")
