@@ -9,9 +9,9 @@ import torch
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
 from torch import Tensor
 
@@ -19,7 +19,7 @@ from ..plumbing import checks
 
 BRIGHTEST = 2.0  # an image of floats 0 to 1 may overshoot where it was resized, but does not count to 255
 HEAT = "viridis"  # rises evenly in lightness: readable in print and with any colour vision
-MASK = (0.90, 0.38, 0.00)  # vermilion of the Okabe-Ito palette, which keeps apart from most image colours
+MASK = (0.00, 0.45, 0.70)  # blue of the Okabe-Ito palette: masks lie on objects, and few of them are blue
 LABELS = ("#E69F00", "#56B4E9", "#CC79A7", "#F0E442", "#0072B2", "#D55E00", "#009E73", "#999999")  # Okabe-Ito
 DPI = 90  # sharp enough on a screen, and small in a notebook
 
@@ -66,7 +66,7 @@ def show(
 
 def overlay(
     ax: Axes, image, heat, *, alpha: float = 0.6, vmax: float | None = None, cmap: str = HEAT
-) -> AxesImage:
+) -> ScalarMappable:
     """Draw `heat` (h, w), any grid, over `image` on the given Axes; returns what a colour bar needs.
 
     Raises ValueError as `show` does, and for a colour map that matplotlib does not know.
@@ -77,7 +77,7 @@ def overlay(
     _check_colours(low, vmax, cmap)
     checks.number("alpha", alpha, 0, 1)
     ax.imshow(pixels)
-    return ax.imshow(
+    layer = ax.imshow(
         heat,
         extent=_extent(pixels),
         cmap=cmap,
@@ -86,6 +86,7 @@ def overlay(
         alpha=alpha,
         interpolation="bilinear",
     )
+    return ScalarMappable(layer.norm, layer.cmap)  # the layer itself would make a bar that shines through
 
 
 def outline(ax: Axes, image, mask, *, color: tuple[float, float, float] = MASK, alpha: float = 0.45) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -65,27 +65,38 @@ def ask_box(trace: Trace, image, text: str = "a photograph of a kitten"):
     return ipywidgets.VBox([box, message, picture])
 
 
-def draw_rows(affinity: Tensor, image, places: Sequence[tuple[int, int]]) -> Figure:
+def draw_rows(
+    affinity: Tensor, image, places: Sequence[tuple[int, int]] | Mapping[str, tuple[int, int]]
+) -> Figure:
     """The image and, for each pixel (y, x) of `places` on the affinity's grid, what it attends to.
 
-    `affinity` (h·w, h·w), whose grid has the image's proportions. Each panel has a scale of its own, since
-    only the pattern matters: rows sum to 1. A ring marks the pixel.
+        draw_rows(trace.self_attention(32), image, [(8, 8), (24, 8)])
+        draw_rows(trace.self_attention(32), image, {"cat": (8, 8)})
+
+    `affinity` (h·w, h·w), whose grid has the image's proportions. All panels share one scale, up to what all
+    but a few cells reach. A ring marks the pixel.
 
     Raises ValueError for an affinity of another image and for a place outside its grid.
     """
     pixels = to_pixels(image)
     affinity = as_affinity(affinity)
     h, w = grid_like(pixels.shape[:2], len(affinity))
+    names = [f"{name}, " for name in places] if isinstance(places, Mapping) else []
+    places = list(places.values()) if isinstance(places, Mapping) else places
     places = [_place(place, h, w) for place in checks.entries("places", places, "pixels (y, x)")]
+    names = names or [""] * len(places)
+    rows = [to_array(affinity[y * w + x].unflatten(0, (h, w))) for y, x in places]
+    high = max((float(np.quantile(row, 0.995)) for row in rows), default=None)
     figure = new_figure(2.0 * (len(places) + 1), 2.0 * min(pixels.shape[0] / pixels.shape[1], 2) + 0.4)
     axes = figure.subplots(1, len(places) + 1, squeeze=False)[0]
     show(pixels, ax=axes[0], title="image")
-    for ax, (y, x) in zip(axes[1:], places, strict=True):
-        row = to_array(affinity[y * w + x].unflatten(0, (h, w)))
-        ax.imshow(row, cmap="viridis", vmin=0, vmax=float(np.quantile(row, 0.995)), interpolation="nearest")
+    for ax, row, name, (y, x) in zip(axes[1:], rows, names, places, strict=True):
+        drawn = ax.imshow(row, cmap="viridis", vmin=0, vmax=high, interpolation="nearest")
         for color, width in (("black", 3.5), ("white", 1.5)):  # visible on dark and on bright cells
             ax.plot(x, y, "o", markersize=8, markerfacecolor="none", markeredgecolor=color, mew=width)
-        ax.set(xticks=[], yticks=[], title=f"from ({y}, {x})")
+        ax.set(xticks=[], yticks=[], title=f"from {name}({y}, {x})")
+    if rows:
+        figure.colorbar(drawn, ax=list(axes), label="share of attention", shrink=0.8, extend="max")
     return figure
 
 

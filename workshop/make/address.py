@@ -25,7 +25,7 @@ except ModuleNotFoundError:  # on Colab
     %pip install -q git+{address}
     import ovamnb as ov
 
-settings = ov.setup_notebook()"""
+settings = ov.setup_notebook()  # another model: ov.setup_notebook(model="sd15")"""
 
 
 def address() -> str:
