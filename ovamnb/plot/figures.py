@@ -20,7 +20,7 @@ from ..plumbing import checks
 BRIGHTEST = 2.0  # an image of floats 0 to 1 may overshoot where it was resized, but does not count to 255
 HEAT = "viridis"  # rises evenly in lightness: readable in print and with any colour vision
 MASK = (0.00, 0.45, 0.70)  # blue of the Okabe-Ito palette: masks lie on objects, and few of them are blue
-LABELS = ("#E69F00", "#56B4E9", "#CC79A7", "#F0E442", "#0072B2", "#D55E00", "#009E73", "#999999")  # Okabe-Ito
+LABELS = ("#0072B2", "#E69F00", "#CC79A7", "#F0E442", "#56B4E9", "#D55E00", "#009E73", "#999999")  # Okabe-Ito
 DPI = 90  # sharp enough on a screen, and small in a notebook
 
 
@@ -157,7 +157,8 @@ def _tint(
     tint = np.dstack([np.full(mask.shape, channel) for channel in color] + [alpha * mask])
     ax.imshow(tint, extent=_extent(pixels), interpolation="nearest")
     if 0 < mask.mean() < 1:
-        ax.contour(mask, levels=[0.5], colors=[color], linewidths=1.5, extent=_extent(pixels), origin="upper")
+        for line, width in (("white", 3), (color, 1.5)):  # a white rim parts like from like
+            ax.contour(mask, [0.5], colors=[line], linewidths=width, extent=_extent(pixels), origin="upper")
 
 
 def contact_sheet(

@@ -7,6 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from PIL import Image, ImageOps
 from torch import Tensor
@@ -74,7 +75,8 @@ def draw_rows(
         draw_rows(trace.self_attention(32), image, {"cat": (8, 8)})
 
     `affinity` (h·w, h·w), whose grid has the image's proportions. All panels share one scale, up to what all
-    but a few cells reach. A ring marks the pixel.
+    but a few cells reach; its colours follow the square root, so that faint attention shows, too. A ring
+    marks the pixel.
 
     Raises ValueError for an affinity of another image and for a place outside its grid.
     """
@@ -91,7 +93,7 @@ def draw_rows(
     axes = figure.subplots(1, len(places) + 1, squeeze=False)[0]
     show(pixels, ax=axes[0], title="image")
     for ax, row, name, (y, x) in zip(axes[1:], rows, names, places, strict=True):
-        drawn = ax.imshow(row, cmap="viridis", vmin=0, vmax=high, interpolation="nearest")
+        drawn = ax.imshow(row, cmap="viridis", norm=PowerNorm(0.5, 0, high), interpolation="nearest")
         for color, width in (("black", 3.5), ("white", 1.5)):  # visible on dark and on bright cells
             ax.plot(x, y, "o", markersize=8, markerfacecolor="none", markeredgecolor=color, mew=width)
         ax.set(xticks=[], yticks=[], title=f"from {name}({y}, {x})")
