@@ -1,5 +1,6 @@
 from .crf import dense_crf
 from .images import record_image
+from .inversion import invert
 from .maps import AttentionMaps
 from .masks import load_mask, polygon_mask, save_mask
 from .notebook import setup_notebook
@@ -22,6 +23,7 @@ __all__ = [
     "complete",
     "contact_sheet",
     "dense_crf",
+    "invert",
     "load_mask",
     "load_pipeline",
     "load_tokens",

@@ -15,7 +15,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .images import as_rgb, check_prompts, encode_image, encode_prompts, noised, prepare
+from .images import (
+    as_rgb,
+    beside,
+    check_prompts,
+    encode_image,
+    encode_prompts,
+    noised,
+    prepare,
+    unet_pass,
+)
 from .pipelines import find_device
 from .plumbing import checks
 from .plumbing.english import mentions, with_article
@@ -55,13 +64,12 @@ def evidence(
     batch = checks.whole("batch", batch, 1, why="counts texts")
     check_prompts(pipe, texts)
     latents = encode_image(pipe, prepare(pipe, image))
-    draws = list(noised(pipe, latents, timesteps, samples, seed))
+    draws, further = list(noised(pipe, latents, timesteps, samples, seed)), beside(pipe, latents)
     errors = torch.zeros(len(texts) + 1)
     for start in range(0, len(errors), batch):
         states, extra = encode_prompts(pipe, ["", *texts][start : start + batch], latents)
         for noisy, noise, t in draws:
-            many = noisy.expand(len(states), -1, -1, -1)
-            prediction = pipe.unet(many, t, encoder_hidden_states=states, **extra).sample
+            prediction = unet_pass(pipe.unet, noisy, t, states, extra, further)
             error = prediction - target(pipe, latents, noise, t)
             errors[start : start + batch] += error.float().square().mean(dim=(1, 2, 3)).cpu()
     return 1 - errors[1:] / errors[0]

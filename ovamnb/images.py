@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from .unet import native_size, require_parts, unet_of
 SMALLEST = 8  # pixels each way: less shows nothing
 MOST_PIXELS = 2**26  # 8192 each way, far beyond what any of these models was trained on
 MOST_SAMPLES = 10_000
+AESTHETIC = 6.0  # the score that SDXL's refiner is told by default
 
 
 def record_image(
@@ -44,10 +45,12 @@ def record_image(
     UNet reads meanwhile; several prompts in a list become several images of the trace, under the same noise.
 
     `image`: as for `prepare`. `size` (h, w) in pixels; None keeps the image's proportions at about the area
-    the model was trained on. `recording`: the options of `ov.record`.
+    the model was trained on. `recording`: the options of `ov.record`. An inpainting UNet is told that all of
+    the picture is to be painted. To record the whole path from noise to this image, see `ov.invert`.
 
-    Raises ValueError for an image, a size or a timestep that cannot be used, and for a prompt with words that
-    the text encoder does not know; warns, naming them, of words beyond the length that the encoder takes.
+    Raises ValueError for an image, a size or a timestep that cannot be used, for a prompt with words that the
+    text encoder does not know, and for a model that was not trained on such noise or reads another picture
+    beside; warns, naming them, of words beyond the length that the encoder takes.
     """
     require_parts(pipe)
     _check_noise(pipe, timesteps, samples, seed)
@@ -62,11 +65,40 @@ def record_image(
 def observe(pipe, noisy_latents: Iterable, states: Tensor, extra: dict, **recording) -> Trace:
     """The trace of one UNet pass for each (noisy, ε, t) of `noisy_latents`, conditioned on `states` (prompt,
     token, dim); each prompt becomes an image of the trace."""
-    unet = unet_of(pipe)
+    unet, further = unet_of(pipe), None
     with record(pipe, guidance=False, **recording) as trace:
         for noisy, _, t in noisy_latents:
-            unet(noisy.expand(len(states), -1, -1, -1), t, encoder_hidden_states=states, **extra)
+            further = beside(pipe, noisy) if further is None else further
+            unet_pass(unet, noisy, t, states, extra, further)
     return trace
+
+
+def unet_pass(
+    unet, noisy: Tensor, t: Tensor, states: Tensor, extra: Mapping, further: Tensor | None = None
+) -> Tensor:
+    """The UNet's prediction for each prompt: `noisy` (1, channel, h, w), `states` (prompt, token, dim) →
+    (prompt, channel, h, w)."""
+    latents = noisy if further is None or not further.shape[1] else torch.cat([noisy, further], dim=1)
+    return unet(latents.expand(len(states), -1, -1, -1), t, encoder_hidden_states=states, **extra).sample
+
+
+def beside(pipe, latents: Tensor) -> Tensor:
+    """What a UNet reads beside the latents (1, channel, h, w): nothing, (1, 0, h, w), or, where it inpaints,
+    a mask that leaves all to be painted, and the latents of a picture of which nothing is seen.
+
+    Raises ValueError for a UNet that reads something else.
+    """
+    more, channels = pipe.unet.config.in_channels - latents.shape[1], latents.shape[1]
+    if more == 0:
+        return latents[:, :0]
+    if more != channels + 1:
+        raise ValueError(
+            f"This UNet reads {more} channels beside the {channels} of the latents, a depth map or another "
+            "picture: only plain and inpainting models can be shown a picture."
+        )
+    h, w = (side * factor(pipe) for side in latents.shape[-2:])
+    unseen = encode_image(pipe, Image.new("RGB", (w, h), (128, 128, 128)))
+    return torch.cat([torch.ones_like(latents[:, :1]), unseen], dim=1)
 
 
 def noised(
@@ -77,8 +109,8 @@ def noised(
     Computed here, since `add_noise` has another scale in some schedulers (Euler), while every UNet here was
     trained on this one. The same seed gives the same noise on every device.
     """
-    alphas = pipe.scheduler.alphas_cumprod
     chosen, samples, seed = _check_noise(pipe, timesteps, samples, seed)
+    alphas = pipe.scheduler.alphas_cumprod
     generator = torch.Generator().manual_seed(seed)
     for _ in range(samples):
         noise = torch.randn(latents.shape, generator=generator).to(latents)
@@ -90,6 +122,11 @@ def noised(
 
 def _check_noise(pipe, timesteps, samples, seed) -> tuple[list[int], int, int]:
     """The timesteps as a list, samples and seed; TypeError or ValueError for any that cannot be used."""
+    if getattr(pipe.scheduler, "alphas_cumprod", None) is None or "EDM" in type(pipe.scheduler).__name__:
+        raise ValueError(
+            f"{type(pipe.scheduler).__name__} has no noise levels ᾱ_t: pictures can be shown to models that "
+            "were trained as Stable Diffusion 1, 2 and XL, with one of their schedulers."
+        )
     count = len(pipe.scheduler.alphas_cumprod)
     chosen = list(timesteps) if checks.is_list(timesteps) else [timesteps]
     if not chosen:
@@ -181,7 +218,9 @@ def encode_image(pipe, image: Image.Image) -> Tensor:
     try:
         if upcast:
             vae.to(torch.float32)
-        latents = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mode()
+        encoded = vae.encode(pixels.to(vae.device, vae.dtype))
+        # A tiny autoencoder gives the latents, the usual one a distribution of them.
+        latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
     finally:
         if upcast:
             vae.to(kept)
@@ -201,5 +240,6 @@ def encode_prompts(pipe, prompt: str | Sequence[str], latents: Tensor) -> tuple[
     if pipe.unet.config.addition_embed_type != "text_time":
         return states, {}
     h, w = (side * factor(pipe) for side in latents.shape[-2:])
-    times = torch.tensor([[h, w, 0, 0, h, w]] * len(prompts)).to(latents)
+    size = [h, w, 0, 0, *([AESTHETIC] if pipe.config.get("requires_aesthetics_score") else [h, w])]
+    times = torch.tensor([size] * len(prompts)).to(latents)
     return states, {"added_cond_kwargs": {"text_embeds": encoded[2].to(latents), "time_ids": times}}

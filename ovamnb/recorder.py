@@ -91,7 +91,8 @@ def record(
     recorder.halves, recorder.negative = HALVES[queries], queries == "negative"
     recorder.resolutions = _resolutions(self_attention)
     recorder.wanted_steps, recorder.wanted_blocks = as_steps(steps), as_blocks(blocks)
-    recorder.device, recorder.dtype = device and find_device(device), find_dtype(dtype)
+    recorder.device = None if device is None else find_device(device)
+    recorder.dtype = find_dtype(dtype)
     recorder.guidance = guidance
 
     trace = Trace()
@@ -309,4 +310,5 @@ class _Recorder:
 
 def _numbers(timesteps: Iterable[float | Tensor]) -> tuple[float, ...]:
     """As Python's numbers, read from a device all at once."""
-    return tuple(torch.stack([torch.as_tensor(t).flatten()[0].double() for t in timesteps]).tolist())
+    values = [torch.as_tensor(t).flatten()[0].float() for t in timesteps]
+    return tuple(torch.stack(values).tolist()) if values else ()
