@@ -49,7 +49,9 @@ def main() -> int:
     )
     parser.add_argument("chapters", nargs="*", help="numbers, such as 04; none: all")
     parser.add_argument("--model", default="bundled", help="bundled, a shape (sd15, sd21, sdxl), a folder")
-    parser.add_argument("--device", choices=("cpu", "pretend"), default="cpu")
+    parser.add_argument(
+        "--device", choices=("here", "pretend"), default="here", help="(default: this machine's best)"
+    )
     given = parser.parse_args()
 
     import matplotlib

@@ -101,6 +101,12 @@ def doors(folder, pipe):
             {"pipe": pipe, "image": image, "prompt": "a cat", "timesteps": 100, "samples": 1, "seed": 0}
             | {"size": (16, 24), "dtype": torch.float32},
         ),
+        "invert": (
+            ov.invert,
+            {"pipe": pipe, "image": image, "prompt": "a cat", "steps": 2, "size": (16, 24)},
+        ),
+        "Trace.to": (trace.to, {"device": "cpu"}),
+        "setup_notebook": (ov.setup_notebook, {"model": "bundled"}),
         "segment": (
             ov.segment,
             {"pipe": pipe, "image": image, "classes": ["cat"], "caption": "", "keep": None, "crf": False}
@@ -154,9 +160,9 @@ def doors(folder, pipe):
 
 
 NAMES = """complete weigh resize binarize polygon_mask save_mask load_mask Token Token.save Token.load
-save_tokens load_tokens Trace.maps Trace.self_attention Trace.save Trace.load AttentionMaps[]
-record record_image segment optimize_token SegmentRecipe TokenRecipe load_pipeline show overlay
-show_labels contact_sheet draw_answer draw_rows draw_segmentation dense_crf""".split()
+save_tokens load_tokens Trace.maps Trace.self_attention Trace.to Trace.save Trace.load AttentionMaps[]
+record record_image invert segment optimize_token SegmentRecipe TokenRecipe load_pipeline show overlay
+setup_notebook show_labels contact_sheet draw_answer draw_rows draw_segmentation dense_crf""".split()
 
 
 @pytest.fixture(scope="module")

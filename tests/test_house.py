@@ -114,7 +114,7 @@ class TestReadme:
 
 def test_the_idea_is_small():
     flat = [path for name, path in MODULES.items() if room(name) == "ovamnb"]
-    assert sum(len(path.read_text("utf-8").splitlines()) for path in flat) <= 4500
+    assert sum(len(path.read_text("utf-8").splitlines()) for path in flat) <= 4800
     assert max(len(path.read_text("utf-8").splitlines()) for path in FILES) <= 320
 
 
