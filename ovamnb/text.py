@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from .pipelines import quiet
-from .plumbing import checks
-
-PARTS = ("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2")
+from .text_file import PARTS, pack_parts, unpack_parts
 
 
 @dataclass(frozen=True)
@@ -38,7 +33,8 @@ class Text:
 
     def find(self, phrase: str) -> list[list[int]]:
         """The token indices of every occurrence of a word or phrase: whole words, in any case. Of a list, an
-        entry is itself alone: the "dog" of ["hot dog", "dog"] is the second one.
+        entry is itself alone: the "dog" of ["hot dog", "dog"] is the second one. No word is found inside
+        a token: no "dog" in a textual inversion's "<my-dog>".
 
         Raises KeyError, naming the words that are there.
         """
@@ -64,8 +60,13 @@ class Text:
         return [found[phrase] for phrase in phrases]
 
     def _tokens(self, begin: int, stop: int) -> list[int]:
-        """The indices of the tokens between two characters of the source."""
-        return [i for i, (start, end) in enumerate(self.spans) if start < stop and end > begin]
+        """The indices of the tokens between two characters of the source; none where one has more letters."""
+        found = [i for i, (start, end) in enumerate(self.spans) if start < stop and end > begin]
+        if not found:
+            return []
+        first, last = self.spans[found[0]][0], self.spans[found[-1]][1]
+        beside = self.source[first:begin] + self.source[stop : max(last, stop)]
+        return [] if any(map(str.isalpha, beside)) else found
 
     def _entry_spans(self) -> list[tuple[str, tuple[int, int]]]:
         """Each entry of a list, and where it stands in the source."""
@@ -80,14 +81,14 @@ class Text:
 def _pattern(phrase: str) -> re.Pattern | None:
     """What a word or phrase looks like in a source. A textual inversion of several vectors stands there as
     "<toy> <toy>_1 <toy>_2", since the tokenizer has a word for each of them."""
-    words = list(map(re.escape, _composed(phrase).split()))
+    words = list(map(re.escape, composed(phrase).split()))
     if not words:
         return None
     space, further = r"\s+", rf"(?:\s+{words[-1]}_\d+)*"
     return re.compile(rf"(?<!\w){space.join(words)}{further}(?!\w)", re.IGNORECASE)
 
 
-def _composed(text: str) -> str:
+def composed(text: str) -> str:
     """The text with each accented letter as one character, however it was typed: "é", not "e" and "´"."""
     return unicodedata.normalize("NFC", text)
 
@@ -148,6 +149,23 @@ class TextEncoder:
         Raises ValueError for an empty text, a word that the tokenizer does not know, and a text longer
         than the encoder takes.
         """
+        read = self.read(text)
+        with torch.no_grad():
+            states = self.pipe.encode_prompt(
+                _as_source(text)[0],  # as `read` got it: what it gives is spread out already, for inversions
+                device=self.pipe._execution_device,
+                num_images_per_prompt=1,
+                do_classifier_free_guidance=False,
+            )[0][0]
+        rest = len(states) - len(read.tokens)
+        if not padded or not rest:
+            return replace(read, states=states[: len(read.tokens)])
+        names, spans = (*read.tokens, *["padding"] * rest), read.spans + ((0, 0),) * rest
+        return replace(read, states=states, tokens=names, spans=spans)
+
+    def read(self, text: str | Sequence[str]) -> Text:
+        """The tokens and words of a text that is not embedded, its states (token, 0): the text encoder, a
+        network, does not run. Raises ValueError as `encode` does."""
         source, words, entries = _as_source(text)
         source, ids, spans = self.split(source, words)
         if problem := self.too_long(source, ids, spans):
@@ -158,21 +176,9 @@ class TextEncoder:
                 raise ValueError(
                     "The pipeline's two tokenizers split this text differently: use other words."
                 )
-
-        with torch.no_grad():
-            states = self.pipe.encode_prompt(
-                source,
-                device=self.pipe._execution_device,
-                num_images_per_prompt=1,
-                do_classifier_free_guidance=False,
-            )[0][0]
         special = tokenizers[0].convert_ids_to_tokens(ids)
-        names = (source[start:end] or special[i] for i, (start, end) in enumerate(spans))
-        if not padded:
-            return Text(states[: len(ids)], tuple(names), source, spans, words, entries)
-        rest = len(states) - len(ids)
-        spans += ((0, 0),) * rest
-        return Text(states, (*names, *["padding"] * rest), source, spans, words, entries)
+        names = tuple(source[start:end] or special[i] for i, (start, end) in enumerate(spans))
+        return Text(torch.empty(len(ids), 0), names, source, spans, words, entries)
 
     def split(
         self, source: str, words: Sequence[str] = ()
@@ -206,93 +212,23 @@ class TextEncoder:
         return [part for name, part in self.parts.items() if name.startswith("tokenizer")]
 
     def pack(self) -> dict[str, Tensor]:
-        """All files of the text side as bytes: {relative path: uint8 (byte,)}."""
-        with TemporaryDirectory() as folder, quiet():
-            try:
-                for name, part in self.parts.items():
-                    part.save_pretrained(Path(folder, name))
-            except Exception as error:  # a full disk is a bare Exception to tokenizers
-                raise OSError(
-                    f"The text side could not be written to the temporary folder '{folder}' ({error}): make "
-                    "room there, or save with text_encoder=False."
-                ) from None
-            files = (path for path in sorted(Path(folder).rglob("*")) if path.is_file())
-            return {
-                path.relative_to(folder).as_posix(): torch.frombuffer(
-                    bytearray(path.read_bytes()), dtype=torch.uint8
-                )
-                for path in files
-            }
+        """All files of the text side as bytes, {relative path: uint8 (byte,)}: see `pack_parts`."""
+        return pack_parts(self.parts)
 
     @classmethod
     def unpack(cls, files: dict[str, Tensor]) -> TextEncoder:
-        """The inverse of `pack`: weights are read from safetensors only, and no code from the files.
-
-        Raises ValueError for files that are damaged or not those of a text side.
-        """
-        with TemporaryDirectory() as folder, quiet():
-            for name, content in files.items():
-                path = Path(folder, name).resolve()
-                if Path(folder).resolve() not in path.parents:
-                    raise ValueError(f"'{name}' is no file of a text encoder.")
-                try:
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(content.numpy().tobytes())
-                except OSError as error:
-                    raise OSError(
-                        f"The text side could not be unpacked in the temporary folder '{folder}' "
-                        f"({error.strerror}): make room there."
-                    ) from None
-            try:
-                return cls(
-                    **{name: _load_part(Path(folder, name)) for name in PARTS if Path(folder, name).is_dir()}
-                )
-            except Exception as error:  # transformers, tokenizers and safetensors have many classes of them
-                raise ValueError(
-                    f"The text side of this trace is damaged ({type(error).__name__}: "
-                    f"{' '.join(str(error).split())}): load it as `Trace.load(path, pipe)`."
-                ) from None
-
-    @staticmethod
-    def check_files(files: dict[str, Tensor]) -> None:
-        """ValueError for packed files that `unpack` would refuse, as far as shows without loading them."""
-        from safetensors import SafetensorError, deserialize
-
-        folders = {name.partition("/")[0] for name in files}
-        if not folders <= {*PARTS} or not any(name.startswith("text_encoder") for name in folders):
-            raise ValueError(f"its text side has the parts {', '.join(sorted(folders))}")
-        for name, content in files.items():
-            if content.dtype != torch.uint8 or content.ndim != 1:
-                raise ValueError(f"its text side holds no file '{name}', but {checks.shown(content)}")
-            try:
-                if name.endswith(".json"):
-                    json.loads(content.numpy().tobytes())
-                elif name.endswith(".safetensors"):
-                    deserialize(content.numpy().tobytes())
-            except (SafetensorError, ValueError) as error:
-                raise ValueError(f"the file '{name}' of its text side cannot be read: {error}") from None
-
-
-def _load_part(folder: Path):
-    import transformers
-
-    if not (folder / "config.json").is_file():
-        return transformers.AutoTokenizer.from_pretrained(folder)
-    name = json.loads((folder / "config.json").read_text())["architectures"][0]
-    kind = getattr(transformers, name, None)
-    if not (isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)):
-        raise ValueError(f"'{name}' is no text encoder of transformers.")
-    return kind.from_pretrained(folder, use_safetensors=True, dtype="auto").eval()
+        """The inverse of `pack`: see `unpack_parts`."""
+        return unpack_parts(files, cls)
 
 
 def _as_source(text: str | Sequence[str]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
     """The text as one string; its words, a list's entries or what stands between the spaces; the entries."""
     entries: list[str] = []
     if isinstance(text, str):
-        text = _composed(text)
+        text = composed(text)
         words = [_without_punctuation(word) for word in text.split()]
     elif isinstance(text, Sequence) and all(isinstance(entry, str) for entry in text):
-        words = entries = [_composed(entry.strip()) for entry in text]
+        words = entries = [composed(entry.strip()) for entry in text]
         text = " ".join(entries)
     else:
         raise TypeError(

@@ -12,7 +12,7 @@ from torch import Tensor
 from .plumbing import checks
 from .plumbing.files import existing, whole
 from .select import Block
-from .text import TextEncoder
+from .text_file import check_files
 
 if TYPE_CHECKING:
     from .trace import Trace
@@ -80,7 +80,7 @@ def _fill(trace: Trace, header: dict, file) -> None:
     names = file.keys()
     text = {n.removeprefix("text/"): file.get_tensor(n) for n in names if n.startswith("text/")}
     if text:
-        TextEncoder.check_files(text)
+        check_files(text)
         trace.text_encoder = text
 
 

@@ -111,11 +111,28 @@ def test_words_next_to_punctuation_are_found(clip):
 
 def test_textual_inversion_counts_all_its_tokens():
     pipe = sd_pipeline()
-    pipe.load_textual_inversion(torch.randn(2, 16), token="<toy>")
-    for source in ("a <toy> cat", ["a", "<toy>", "cat"]):
+    pipe.load_textual_inversion(torch.randn(3, 16), token="<cat-toy>")
+    for source in ("a <cat-toy> cat", ["a", "<cat-toy>", "cat"]):
         text = TextEncoder.of(pipe).encode(source)
-        assert text.tokens[1:-1] == ("a", "<toy>", "<toy>_1", "cat")
-        assert text.find("<toy>") == [[2, 3]] and text.find("cat") == [[4]]
+        assert text.tokens[1:-1] == ("a", "<cat-toy>", "<cat-toy>_1", "<cat-toy>_2", "cat")
+        assert text.find("<cat-toy>") == [[2, 3, 4]]
+        assert text.find("cat") == [[5]], "it is no part of the inversion's name"
+        assert text.find("cat-toy") == [[2], [3], [4]], "as `words` calls it"
+        # Each vector once, as in the prompt of a picture.
+        states = pipe.encode_prompt("a <cat-toy> cat", "cpu", 1, False)[0][0]
+        torch.testing.assert_close(text.states, states[: len(text.states)])
+
+
+def test_reading_a_text_runs_no_network(clip):
+    pipe, encoder = clip
+    ran = pipe.text_encoder.register_forward_hook(lambda *_: pytest.fail("the text encoder ran"))
+    try:
+        read = encoder.read(["hot dog", "dog"])
+    finally:
+        ran.remove()
+    encoded = encoder.encode(["hot dog", "dog"])
+    assert read.places(["dog", "hot dog"]) == encoded.places(["dog", "hot dog"])
+    assert read.tokens == encoded.tokens and read.spans == encoded.spans
 
 
 def test_embeddings_have_numbers_for_names():
