@@ -18,7 +18,7 @@ from .plumbing import checks
 from .plumbing.english import with_article
 from .recipe import SegmentRecipe
 from .refine import complete, minmax, resize
-from .text import TextEncoder
+from .text import TextEncoder, composed
 from .tokens import Token, put_in
 from .trace import Trace
 from .unet import attention_grids, require_parts
@@ -46,6 +46,7 @@ class Segmentation:
 
     def mask(self, name: str) -> Tensor:
         """The pixels of a class; KeyError, naming the classes, for another word."""
+        name = composed(name) if isinstance(name, str) else name
         if name not in self.classes:
             raise KeyError(f"'{name}' is none of the classes: {', '.join(self.classes) or 'there is none'}.")
         return self.labels == self.classes.index(name) + 1
@@ -123,7 +124,7 @@ def segment(
     @cache  # a captioner is a network
     def prompt_of(names: tuple[str, ...]) -> str:
         start = recipe.template.format(" and ".join(map(with_article, names)))
-        return f"{start} {caption if isinstance(caption, str) else caption(image, start)}".strip()
+        return composed(f"{start} {caption if isinstance(caption, str) else caption(image, start)}".strip())
 
     groups = that_fit(pipe, classes, prompt_of) if recipe.together else [(name,) for name in classes]
     maps: list[Tensor] = []
@@ -158,7 +159,7 @@ def class_maps(
     prompts, places = [], []
     for group in groups:
         prompts.append(prompt_of(group))
-        places.append(encoder.encode(prompts[-1]).places(group))
+        places.append(encoder.read(prompts[-1]).places(group))
     states, extra = encode_prompts(pipe, prompts, latents)
     empty = encode_prompts(pipe, "", latents)[0][0]
     for i, group in enumerate(groups):
@@ -244,7 +245,7 @@ def _checked(pipe, classes: Sequence[str | Token]) -> tuple[tuple[str, ...], dic
     classes = checks.entries("classes", classes, "words and tokens")
     tokens = {entry.word: entry for entry in classes if isinstance(entry, Token)}
     classes = [entry.word if isinstance(entry, Token) else entry for entry in classes]
-    names = tuple(name.strip() if isinstance(name, str) else "" for name in classes)
+    names = tuple(composed(name.strip()) if isinstance(name, str) else "" for name in classes)
     if not names or not all(names):
         raise ValueError("There is no class to look for: give at least one word, and no empty ones.")
     alike = [" ".join(name.split()).casefold() for name in names]  # as they are found in a text
@@ -252,18 +253,18 @@ def _checked(pipe, classes: Sequence[str | Token]) -> tuple[tuple[str, ...], dic
         raise ValueError(f"Named twice among the classes: {', '.join(twice)}.")
     encoder = TextEncoder.of(pipe)
     for name in names:
-        dim = encoder.encode(name).states.shape[1]
-        if name in tokens and len(tokens[name].class_) != dim:
-            raise ValueError(
-                f"{tokens[name]} was made for another model: this one's text states have dim {dim}."
-            )
+        encoder.read(name)
+    dim = encoder.encode(names[0]).states.shape[1] if tokens else 0
+    for token in tokens.values():
+        if len(token.class_) != dim:
+            raise ValueError(f"{token} was made for another model: this one's text states have dim {dim}.")
     return names, tokens
 
 
 def that_fit(pipe, classes: tuple[str, ...], told: Callable[[tuple[str, ...]], str]) -> list[tuple[str, ...]]:
     """The classes, halved into groups until each group's text fits the text encoder."""
     try:
-        TextEncoder.of(pipe).encode(told(classes))
+        TextEncoder.of(pipe).read(told(classes))
     except ValueError:
         if len(classes) == 1:
             raise

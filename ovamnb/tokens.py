@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .plumbing import checks
 from .published import PUBLISHED, read_published
-from .text import Text
+from .text import Text, composed
 from .token_file import read_tokens, write_tokens
 
 BUNDLED_TOKENS = Path(__file__).parent / "assets" / "tokens.safetensors"
@@ -46,6 +46,7 @@ class Token:
     def __post_init__(self) -> None:
         if not isinstance(self.word, str) or not self.word.strip():
             raise ValueError(f"A token has a word for its name, not {checks.shown(self.word)}.")
+        object.__setattr__(self, "word", composed(self.word))
         for name, shape in (("class_", "(dim,)"), ("background", "(token, dim)")):
             if (value := getattr(self, name)) is not None or name == "class_":
                 value = checks.tensor(f"A token's {name}", value, shape)

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from conftest import sd_pipeline, word_tokenizer, xl_pipeline
+from conftest import clip_tokenizer, sd_pipeline, word_tokenizer, xl_pipeline
 from test_maps import deviation, official  # noqa: F401  (a fixture)
 
 import ovamnb as ov
@@ -49,6 +49,36 @@ def test_labels_have_the_size_of_the_image_and_follow_the_scores(make, together,
 def test_a_batch_changes_nothing(pipe, image):
     one, all_ = (ov.segment(pipe, image, ["cat", "dog", "car"], batch=batch) for batch in (1, 8))
     torch.testing.assert_close(one.scores, all_.scores, atol=1e-4, rtol=1e-4)
+
+
+def test_each_class_passes_the_text_encoder_once(pipe, image):
+    texts = []
+    counter = pipe.text_encoder.register_forward_hook(lambda *seen: texts.append(len(seen[2][0])))
+    try:
+        ov.segment(pipe, image, ["cat", "dog", "car", "horse"], batch=2, template="{}")
+    finally:
+        counter.remove()
+    assert sum(texts) == 4 + 2, "and beside each batch the empty text"
+
+
+def test_an_accent_in_a_class_is_found_however_it_was_typed(image):
+    composed, taken_apart = "caf\u00e9", "cafe\u0301"
+    pipe = sd_pipeline(clip_tokenizer())
+    one, other = (ov.segment(pipe, image, ["cat", name]) for name in (composed, taken_apart))
+    assert torch.equal(one.scores, other.scores)
+    assert torch.equal(one.mask(taken_apart), other.mask(composed))
+    with pytest.raises(ValueError, match="Named twice"):
+        ov.segment(pipe, image, [composed, taken_apart])
+
+
+def test_a_class_is_not_looked_for_inside_another(pipe, image):
+    """The word's own state as a token changes nothing, if it is put where the word is read."""
+    text = ov.record_image(pipe, image).text_of("a my cat and a cat")
+    [_, [place]] = text.find("cat")
+    own = ov.Token("cat", text.states[place], text.states[:1])
+    choices = {"together": True, "template": "{}"}
+    by_word, by_token = (ov.segment(pipe, image, ["my cat", cat], **choices) for cat in ("cat", own))
+    torch.testing.assert_close(by_word.scores, by_token.scores, atol=1e-4, rtol=1e-4)
 
 
 def test_every_choice_matters(pipe, image):

@@ -113,8 +113,6 @@ def test_a_given_picture_is_segmented(pipe, drawn):
     image, _ = drawn
     result = ov.segment(pipe, image, ["cat", "fire hydrant"], samples=1)
     assert result.labels.shape == (128, 192) and set(result.labels.flatten().tolist()) <= {0, 1, 2}
-    both = ov.segment(pipe, image, ["dog", "hot dog"], together=True, samples=1)
-    assert not torch.equal(both.scores[0], both.scores[1]), "a dog is no part of a hot dog"
     with pytest.raises(ValueError, match="text states have dim"):
         ov.segment(pipe, image, [ov.load_tokens()["cat"]])
 
