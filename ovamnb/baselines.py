@@ -58,7 +58,7 @@ def attn2mask(
     Attn2Mask (arXiv 2309.01369), as OVAM's authors re-implemented it for their comparison: the step in the
     middle of the denoising, and `beta` 0.2 for words, −0.2 for a `Token`. `word`: None takes the last one.
 
-    Raises ValueError where no step near the middle was recorded, and as `Trace.maps` does.
+    Raises ValueError where that step was not recorded, and as `Trace.maps` does.
     """
     beta = (-0.2 if isinstance(text, Token) else 0.2) if beta is None else beta
     maps = trace.maps(text, image=image, steps=middle_step(trace))
@@ -67,19 +67,18 @@ def attn2mask(
 
 
 def middle_step(trace: Trace) -> int:
-    """The recorded step nearest to the middle of the whole generation, of which a part may be recorded.
+    """The step in the middle of the whole generation, of which a part may be recorded.
 
-    Raises ValueError where it is further away than a tenth of all steps. A file that does not say how many
-    there were counts as a whole generation.
+    Raises ValueError where that one is not. A file that does not say how many there were counts as a whole
+    generation.
     """
     if not trace.steps:
         return 0  # `maps` says what an empty trace lacks
     passes = trace.passes or trace.steps[-1] + 1
-    middle = passes // 2
-    nearest = min(trace.steps, key=lambda step: abs(step - middle))
-    if abs(nearest - middle) > max(1, passes / 10):
+    if passes // 2 not in trace.steps:
         raise ValueError(
-            f"Attn2Mask takes the step in the middle, {middle} of {passes}, and those recorded are "
-            f"{show_steps(trace.steps)}: record it, by `ov.record(pipe, steps=…)` or without `steps`."
+            f"Attn2Mask takes the step in the middle, {passes // 2} of {passes}, and those recorded are "
+            f"{show_steps(trace.steps)}: record it, too, by "
+            f"`ov.record(pipe, steps=({passes // 2}, …))`, or all of them, without `steps`."
         )
-    return nearest
+    return passes // 2

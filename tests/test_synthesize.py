@@ -15,6 +15,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
+from diffusers import PNDMScheduler
 from PIL import Image
 from shared_fixtures import bundled_pipe, ended, started, wait_until
 
@@ -291,3 +292,13 @@ class TestGoingOn:
         finally:
             gc.enable()
         assert alive == [0, 0, 0] and begun[-1]() is None
+
+
+def test_attn2mask_gets_its_middle_step(pipe, tmp_path):
+    """Few steps are recorded, and PNDM passes the UNet once more than there are steps."""
+    pytest.importorskip("pydensecrf", reason="no dense CRF here")
+    scheduler = PNDMScheduler.from_config(pipe.scheduler.config, skip_prk_steps=True)
+    pipe = type(pipe)(**pipe.components | {"scheduler": scheduler})
+    pipe.set_progress_bar_config(disable=True)
+    plain(pipe, row="attn2mask", steps=5, recorded=1).run(list(from_templates(CLASSES, 1)), tmp_path)
+    assert len(drawn(tmp_path)) == 2

@@ -252,6 +252,39 @@ class TestAsking:
         torch.testing.assert_close(scores, torch.stack([0.8 - heat, heat]))
         assert attn2mask(trace, token).argmax(0).sum() <= attn2mask(trace, token, beta=0.2).argmax(0).sum()
 
+    def test_a_token_does_not_compete_with_itself(self, trace, token):
+        """In place of a word of several sub-tokens it is one vector, and the text gets no longer."""
+        text = trace.text_encoder.encode("a kitten and a cat", padded=True)
+        [kitten], [cat] = text.find("kitten"), text.find("cat")
+        assert len(kitten) > 1 == len(cat)
+        states, (one, moved) = put_in(text.states, [kitten, cat], [token, None])
+        assert one == kitten[:1] and states.shape == text.states.shape
+        assert states[one[0]].equal(token.anchored(text.states[0]))
+        assert moved == [cat[0] - len(kitten) + 1] and states[moved[0]].equal(text.states[cat[0]])
+        assert states[-1].equal(text.states[-1])
+        # Of three steps a softmax gives each of three copies one at most; one strong vector gets more.
+        strong = ov.Token("kitten", 100 * token.class_, 100 * token.background)
+        assert len(kitten) == len(trace.steps) == 3
+        assert daam(trace, "a kitten and a cat", strong).max() > 1.5
+
+    def test_attn2mask_takes_the_middle_of_the_chain(self, pipe, tmp_path):
+        def recorded(steps):
+            with ov.record(pipe, steps=steps) as trace:
+                generate(pipe, steps=21)
+            return trace
+
+        whole, part = recorded(None), recorded((0, 1, 2, 10))
+        assert middle_step(whole) == middle_step(part) == 10
+        assert torch.equal(attn2mask(whole, "a cat"), attn2mask(part, "a cat"))
+        with pytest.raises(
+            ValueError, match=r"the step in the middle, 10 of 21, and those recorded are 0 to 3"
+        ):
+            attn2mask(recorded(range(4)), "a cat")
+        with pytest.raises(ValueError, match=r"record it, too, by `ov.record\(pipe, steps=\(10, …\)\)`"):
+            attn2mask(recorded((9, 11)), "a cat")
+        part.save(tmp_path / "part.safetensors")
+        assert middle_step(ov.Trace.load(tmp_path / "part.safetensors")) == 10
+
     def test_segment_takes_a_token(self, pipe, token, image):
         # The class vector of the word itself: as a token it must change nothing.
         text = ov.record_image(pipe, image).text_of("a photograph of a cat")
@@ -291,33 +324,8 @@ def test_a_token_of_numpy_arrays(trace):
     token = ov.Token("cat", vector, np.zeros((1, 16)))
     assert token.class_.tolist() == vector.tolist() and token.start.shape == (16,)
 
-    def test_a_token_does_not_compete_with_itself(self, trace, token):
-        """In place of a word of several sub-tokens it is one vector, and the text gets no longer."""
-        text = trace.text_encoder.encode("a kitten and a cat", padded=True)
-        [kitten], [cat] = text.find("kitten"), text.find("cat")
-        assert len(kitten) > 1 == len(cat)
-        states, (one, moved) = put_in(text.states, [kitten, cat], [token, None])
-        assert one == kitten[:1] and states.shape == text.states.shape
-        assert states[one[0]].equal(token.anchored(text.states[0]))
-        assert moved == [cat[0] - len(kitten) + 1] and states[moved[0]].equal(text.states[cat[0]])
-        assert states[-1].equal(text.states[-1])
-        heat = trace.block_maps(states, queries="conditional")[0][-1][one].mean(dim=0)
-        copies = text.states.clone()
-        copies[kitten] = token.anchored(text.states[0])
-        shared = trace.block_maps(copies, queries="conditional")[0][-1][kitten].mean(dim=0)
-        assert (shared < 0.95 * heat).all(), "copies share what one vector gets"
 
-    def test_attn2mask_takes_the_middle_of_the_chain(self, pipe):
-        def recorded(steps):
-            with ov.record(pipe, steps=steps) as trace:
-                generate(pipe, steps=21)
-            return trace
-
-        whole, part = recorded(None), recorded((0, 1, 2, 10))
-        assert middle_step(whole) == middle_step(part) == 10
-        assert middle_step(recorded((1, 9, 20))) == 9, "near enough"
-        assert torch.equal(attn2mask(whole, "a cat"), attn2mask(part, "a cat"))
-        with pytest.raises(
-            ValueError, match=r"the step in the middle, 10 of 21, and those recorded are 0 to 3"
-        ):
-            attn2mask(recorded(range(4)), "a cat")
+def test_an_accent_in_a_token_s_name_is_found_however_it_was_typed(trace, token):
+    composed, taken_apart = "caf\u00e9", "cafe\u0301"
+    maps = trace.maps(ov.Token(taken_apart, token.class_, token.background))
+    assert maps.words == (composed,) and maps[composed].equal(maps[taken_apart])

@@ -51,8 +51,8 @@ class Synthesis:
     `row`: which of `label_maps.METHODS` makes the masks, with ":token" appended to query with `tokens`
     instead of words; `also`: further ones, whose label maps go to SegmentationClass-METHOD. `bands`: method →
     (low, high), between which a label is uncertain. `size`: (h, w) in pixels, None for the model's own.
-    `recorded`: how many of the denoising steps are recorded, evenly spaced. `batch`: pictures generated at
-    once. `quiet`: no progress bar.
+    `recorded`: how many of the denoising steps are recorded, evenly spaced, beside the middle one if
+    attn2mask is among the methods. `batch`: pictures generated at once. `quiet`: no progress bar.
     """
 
     pipe: object
@@ -111,7 +111,8 @@ class Synthesis:
         grid = attention_grids(self.pipe.unet, (h // factor(self.pipe), w // factor(self.pipe)))[0]
         steps = {*evenly(self.steps, self.recorded)}
         if any(row.startswith("attn2mask") for row in (self.row, *self.also)):
-            steps.add(self.steps // 2)  # the one that it takes
+            self.pipe.scheduler.set_timesteps(self.steps)  # some make more passes than there are steps
+            steps.add(len(self.pipe.scheduler.timesteps) // 2)  # the one that it takes
         with record(self.pipe, self_attention=(grid,), steps=steps, device=None) as trace:
             images = self.pipe(
                 [plan.prompt for plan in plans],
