@@ -144,6 +144,18 @@ def test_a_synthetic_set_is_made_on_it():
 
 
 @pytest.mark.slow
+def test_clip_is_on_it_and_encodes_a_class_once():
+    said = script(
+        "from PIL import Image\nfrom ovamnb.evidence import ClipFilter\n"
+        "keep, image, texts = ClipFilter.load('bundled'), Image.new('RGB', (128, 128)), []\n"
+        "keep.model.text_model.register_forward_hook(lambda *seen: texts.append(str(seen[2][0].device)))\n"
+        "first = keep(image, ['cat', 'car'])\nassert keep(image, ['cat', 'car']) == first\n"
+        "print(*texts, ClipFilter.load('bundled', device='cpu')(image, ['cat', 'car']) == first)"
+    )
+    assert said == ["pretend:0", "True"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", ["01", "04"])
 def test_a_chapter_runs_on_it(number):
     done = run(str(TESTS / "play.py"), number)

@@ -62,6 +62,20 @@ class TestClip:
         second = (texts @ picture[0]).sort(descending=True).values[1].item()
         assert len(ClipFilter(*clip, near_best=1.0, least=second - 1e-5)(image, CLASSES)) == 2
 
+    def test_a_class_is_encoded_once_for_all_pictures(self, clip, image):
+        keep, texts, pictures = ClipFilter(*clip, near_best=-10), [], []
+        hooks = [
+            clip[0].text_model.register_forward_hook(lambda *seen: texts.append(len(seen[2][0]))),
+            clip[0].vision_model.register_forward_hook(lambda *seen: pictures.append(len(seen[2][0]))),
+        ]
+        try:
+            for classes in (CLASSES[:2], CLASSES[:2], CLASSES):
+                assert keep(image, classes) == classes
+        finally:
+            for hook in hooks:
+                hook.remove()
+        assert texts == [2, 1] and pictures == [1, 1, 1]
+
     def test_it_loads_from_a_folder(self, clip, image, tmp_path):
         for part in clip:
             part.save_pretrained(tmp_path)
