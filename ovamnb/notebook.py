@@ -9,7 +9,9 @@ from pathlib import Path
 from .models import Drawing, drawing_of
 from .plumbing import checks
 
+SIGNED = ""  # what every figure says in its corner, once a notebook is set up
 STYLE = {
+    "figure.hooks": ["ovamnb.notebook:sign"],  # pyplot calls it with each new figure
     "figure.dpi": 90,
     "savefig.dpi": 90,
     "image.cmap": "viridis",
@@ -69,6 +71,12 @@ class Settings:
         """Shows nothing: as the last line of a cell it would repeat what `setup_notebook` printed."""
 
 
+def sign(figure) -> None:
+    """Name the model in the corner of a figure: a picture is often seen without its notebook."""
+    if SIGNED:
+        figure.supxlabel(SIGNED, x=0.005, ha="left", fontsize=6, color="0.5")
+
+
 def setup_notebook(model: str | Path | None = None) -> Settings:
     """Prepare a notebook and print one line that says with which model and device it runs.
 
@@ -78,9 +86,9 @@ def setup_notebook(model: str | Path | None = None) -> Settings:
         image = pipe(prompt, num_inference_steps=settings.steps, guidance_scale=settings.guidance).images[0]
 
     `model`: a name that `ov.load_pipeline` takes; None takes the environment variable OVAMNB_MODEL, or else
-    the bundled one. Figures become small PNGs in one style, warnings and loading bars of diffusers and
-    transformers are switched off, and PyTorch takes no more threads than the CPUs that a shared server grants
-    (CPU_LIMIT). No seed is set: notebooks name theirs where they use it.
+    the bundled one. Figures become small PNGs in one style and name the model, warnings and loading bars of
+    diffusers and transformers are switched off, and PyTorch takes no more threads than the CPUs that a shared
+    server grants (CPU_LIMIT). No seed is set: notebooks name theirs where they use it.
 
     Raises TypeError for a model that is no name. Whether there is such a model, `ov.load_pipeline` says.
     """
@@ -105,5 +113,7 @@ def setup_notebook(model: str | Path | None = None) -> Settings:
         torch.set_num_threads(max(1, min(torch.get_num_threads(), int(float(limit)))))
 
     settings = Settings(chosen, find_device().type)
+    global SIGNED
+    SIGNED = f"model: {Path(chosen).name if Path(chosen).is_dir() else chosen}"
     print(settings)
     return settings

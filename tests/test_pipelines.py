@@ -10,9 +10,11 @@ from unittest.mock import MagicMock
 import pytest
 import torch
 from conftest import generate, sd_pipeline, xl_pipeline
+from matplotlib import pyplot
 
 import ovamnb as ov
-from ovamnb import pipelines
+from ovamnb import notebook, pipelines
+from ovamnb.plot.figures import new_figure
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
@@ -231,11 +233,17 @@ def test_the_public_names():
 
 def test_setup_notebook_says_one_stable_line(monkeypatch, capsys):
     monkeypatch.setattr(pipelines, "silence", lambda: None)
+    monkeypatch.setattr(notebook, "SIGNED", "")
     monkeypatch.delenv("OVAMNB_MODEL", raising=False)
     settings = ov.setup_notebook()
     line = f"ovamnb ready · model: bundled · device: {settings.device}"
     assert capsys.readouterr() == (line + "\n", "") and settings.model == "bundled"
     monkeypatch.setenv("OVAMNB_MODEL", "sd15")
     monkeypatch.setenv("CPU_LIMIT", "1.0")
-    assert ov.setup_notebook().model == "sd15"
+    assert ov.setup_notebook().model == "sd15" and ov.setup_notebook("sdxl").model == "sdxl"
+    for figure in (pyplot.figure(), new_figure(2, 2)):
+        assert [text.get_text() for text in figure.texts] == ["model: sdxl"]
+    pyplot.close("all")
+    with pytest.raises(TypeError, match="model is the name of a model, or a folder"):
+        ov.setup_notebook(3)
     assert torch.get_num_threads() == 1
