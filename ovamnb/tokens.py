@@ -245,5 +245,5 @@ def load_tokens(path: str | Path = BUNDLED_TOKENS) -> dict[str, Token]:
     is no file or none can be fetched, and ValueError for one that is damaged, holds no tokens, or is a
     pickle.
     """
-    read = read_published if isinstance(path, str) and path in PUBLISHED else read_tokens
-    return {entry["word"]: Token(**entry) for entry in read(path)}
+    read = read_published(str(path)) if str(path) in PUBLISHED else read_tokens(path)
+    return {entry["word"]: Token(**entry) for entry in read}

@@ -130,9 +130,18 @@ class TestFiles:
         vectors = {
             name: np.random.default_rng(i).normal(size=16).astype("f4") for i, name in enumerate(NAMES)
         }
-        for number, content in enumerate((vectors, vectors | {"bomb": Bomb()})):
+        kinds = (
+            (vectors, 3),
+            (vectors | {"bomb": Bomb()}, 3),
+            (vectors, 4),
+        )  # theirs has protocol 3
+        for number, (content, protocol) in enumerate(kinds):
             path = tmp_path / f"{number}.npy"
-            np.save(path, np.array(content, object), allow_pickle=True)
+            with open(path, "wb") as file:
+                header = {"descr": "|O", "fortran_order": False, "shape": ()}
+                np.lib.format.write_array_header_1_0(file, header)
+                pickle.dump(np.array(content, object), file, protocol)
+            assert path.read_bytes()[:10] == b"\x93NUMPY\x01\x00v\x00", "as theirs begins"
             found = published.vectors_in(path.read_bytes())
             assert list(found) == list(NAMES) and all(
                 np.array_equal(found[name], vectors[name]) for name in NAMES
@@ -150,6 +159,7 @@ class TestFiles:
         monkeypatch.setenv("HF_HUB_OFFLINE", "0")
         tokens = ov.load_tokens("voc-sd15")
         assert list(tokens) == ["cat", "dining table", "tv"] and tokens["tv"].model == "sd15"
+        assert list(ov.load_tokens(Path("voc-sd15"))) == list(tokens), "as commands ask"
         kept = published.fetched(source)
         (tmp_path / "0.npy").unlink()
         assert list(ov.load_tokens("voc-sd15")) == list(tokens), "fetched once"

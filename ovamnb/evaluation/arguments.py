@@ -44,7 +44,7 @@ def arguments_of(
     add("--data", default=data, help=f"{', '.join(DATA)} (default %(default)s)")
     add("--root", type=Path, help="the folder of the data set (default: data/NAME)")
     add("--model", default="bundled", help="name or folder, as for ov.load_pipeline (default %(default)s)")
-    add("--tokens", type=Path, help="a file that ov.save_tokens wrote (default: the bundled model's)")
+    add("--tokens", type=Path, help="a file, or voc-sd15 (default: the bundled model's)")
     add("--limit", type=positive, help="pictures used of each split, at most, evenly spaced (default: all)")
     add("--seed", type=int, default=0, help="seed of the noise on given pictures (default %(default)s)")
     add("--device", help="cuda, mps or cpu (default: the best there is)")

@@ -38,7 +38,7 @@ def parser_of() -> argparse.ArgumentParser:
     add("--classes", nargs="+", help="what the pictures show (default: the words of the tokens)")
     add("--n", type=positive, default=20, help="pictures per class, or per line (default %(default)s)")
     add("--model", default="bundled", help="name or folder, as for ov.load_pipeline (default %(default)s)")
-    add("--tokens", type=Path, help="a file that ov.save_tokens wrote (default: the bundled model's)")
+    add("--tokens", type=Path, help="a file, or voc-sd15 (default: the bundled model's)")
     prompts = parser.add_mutually_exclusive_group()
     slots = "sentences with a slot {} for the class, one more per further class (default: a photograph of {})"
     prompts.add_argument("--templates", nargs="+", default=TEMPLATES, help=slots)
