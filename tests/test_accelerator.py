@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_filters import small_blip
 
 TESTS = Path(__file__).parent
 
@@ -151,6 +152,19 @@ def test_clip_is_on_it_and_encodes_a_class_once():
         "keep.model.text_model.register_forward_hook(lambda *seen: texts.append(str(seen[2][0].device)))\n"
         "first = keep(image, ['cat', 'car'])\nassert keep(image, ['cat', 'car']) == first\n"
         "print(*texts, ClipFilter.load('bundled', device='cpu')(image, ['cat', 'car']) == first)"
+    )
+    assert said == ["pretend:0", "True"]
+
+
+@pytest.mark.slow
+def test_blip_is_on_it(tmp_path):
+    for part in small_blip():
+        part.save_pretrained(tmp_path)
+    said = script(
+        "from PIL import Image\nfrom ovamnb.evidence import BlipCaptioner\n"
+        f"there, here = (BlipCaptioner.load({str(tmp_path)!r}, device=name) for name in (None, 'cpu'))\n"
+        "image = Image.new('RGB', (16, 16), 'red')\n"
+        "print(there.model.device, there(image, 'a cat') == here(image, 'a cat'))"
     )
     assert said == ["pretend:0", "True"]
 

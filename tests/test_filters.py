@@ -12,8 +12,8 @@ from ovamnb.evidence import BlipCaptioner, ClipFilter, DiffusionCaptioner, Diffu
 CLASSES = ["cat", "dog", "car"]
 
 
-@pytest.fixture(scope="module")
-def blip():
+def small_blip():
+    """A BLIP in small, with random weights, and its processor."""
     from transformers import (
         BertTokenizerFast,
         BlipConfig,
@@ -33,6 +33,11 @@ def blip():
     )
     images = BlipImageProcessorPil(size={"height": 16, "width": 16})
     return BlipForConditionalGeneration(config).eval(), BlipProcessor(images, tokenizer)
+
+
+@pytest.fixture(scope="module")
+def blip():
+    return small_blip()
 
 
 class TestClip:
