@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .crf import dense_crf, load_crf
 from .images import as_rgb, encode_image, encode_prompts, noised, observe, prepare
+from .pipelines import free_bytes
 from .plumbing import checks
 from .plumbing.english import with_article
 from .recipe import SegmentRecipe
@@ -87,7 +88,8 @@ def segment(
     of the image, whether it is there or not. `recipe`: None takes `SegmentRecipe.of(pipe)`; `changes` are
     fields of it, such as background=0.4. `crf`: a dense CRF moves the borders to the image's own edges (see
     `ov.dense_crf`); the scores are then probabilities, which sum to 1 with the background's. `batch`: how
-    many prompts pass the UNet at once; where memory does not suffice it is halved, with a warning.
+    many prompts pass the UNet at once, at most: fewer where their self-attention needs more than half of the
+    free memory; where memory does not suffice it is halved, with a warning.
 
     Raises ValueError for an empty class list, a class named twice (in upper or lower case), a class the text
     encoder does not know, a recipe whose values are out of range, and an image that `ovamnb.images.as_rgb`
@@ -120,6 +122,7 @@ def segment(
         return Segmentation(nothing, torch.zeros(0, h, w), (), recipe.background)
 
     latents = encode_image(pipe, prepare(pipe, image))
+    batch = min(batch, most_at_once(pipe, latents))
 
     @cache  # a captioner is a network
     def prompt_of(names: tuple[str, ...]) -> str:
@@ -142,6 +145,14 @@ def segment(
         probabilities = with_edges(scores, image, recipe.crf_background, recipe.crf_sharpness)
         return Segmentation(probabilities.argmax(dim=0), probabilities[1:], classes, recipe.crf_background)
     return Segmentation(labels_of(scores, recipe.background), scores, classes, recipe.background)
+
+
+def most_at_once(pipe, latents: Tensor) -> int:
+    """How many prompts to show `latents` (1, channel, h, w) to at once: half of the free memory holds their
+    self-attention, (h·w)² float32 each, 340 MB for Stable Diffusion 2.1. A CPU's memory may end without an
+    error."""
+    h, w = attention_grids(pipe.unet, latents.shape[-2:])[0]
+    return max(1, free_bytes(latents.device) // (2 * 4 * (h * w) ** 2))
 
 
 def class_maps(

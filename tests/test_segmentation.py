@@ -11,9 +11,10 @@ from test_maps import deviation, official  # noqa: F401  (a fixture)
 
 import ovamnb as ov
 from ovamnb import segmentation
-from ovamnb.images import observe
+from ovamnb.images import encode_image, observe, prepare
 from ovamnb.recipe import SegmentRecipe
 from ovamnb.segmentation import emphasised, fuse, labels_of, resolutions, with_edges
+from ovamnb.unet import attention_grids
 
 
 def test_scores_are_those_of_the_official_diffsegmenter(official):  # noqa: F811
@@ -113,6 +114,17 @@ def test_classes_that_do_not_fit_one_text_are_asked_in_several(pipe, image):
     torch.testing.assert_close(
         result.scores, torch.cat([half.scores for half in halves]), atol=1e-4, rtol=1e-4
     )
+
+
+@pytest.mark.parametrize(("fit", "passes"), [(3, 2), (0, 4), (100, 1)])
+def test_no_more_classes_at_once_than_memory_holds(pipe, image, monkeypatch, fit, passes):
+    """Four classes, where half of the memory holds the self-attention of `fit`."""
+    h, w = attention_grids(pipe.unet, encode_image(pipe, prepare(pipe, image)).shape[-2:])[0]
+    monkeypatch.setattr(segmentation, "free_bytes", lambda device: fit * 2 * 4 * (h * w) ** 2)
+    seen = []
+    with pipe.unet.register_forward_hook(lambda *_: seen.append(1)):
+        ov.segment(pipe, image, ["cat", "dog", "car", "kitten"], samples=1)
+    assert len(seen) == passes
 
 
 def test_memory_that_does_not_suffice_halves_the_batch(pipe, image, monkeypatch):
