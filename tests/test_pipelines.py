@@ -244,6 +244,11 @@ def test_setup_notebook_says_one_stable_line(monkeypatch, capsys):
     for figure in (pyplot.figure(), new_figure(2, 2)):
         assert [text.get_text() for text in figure.texts] == ["model: sdxl"]
     pyplot.close("all")
+    bundled = ov.setup_notebook("bundled")
+    bundled.claim(torch.tensor(True), "two is even")
+    with pytest.raises(AssertionError, match="the sun is cold"):
+        bundled.claim(torch.tensor(False), "the sun is cold")
+    assert bundled.only_bundled("anything") and bundled.finest == bundled.best == 32
     with pytest.raises(TypeError, match="model is the name of a model, or a folder"):
         ov.setup_notebook(3)
     assert torch.get_num_threads() == 1
