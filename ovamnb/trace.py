@@ -241,7 +241,7 @@ class Trace:
             )
 
     def _half(self, queries: str | None) -> str:
-        half = "unconditional" if queries == "negative" else queries
+        half = "unconditional" if isinstance(queries, str) and queries == "negative" else queries
         if queries is None:
             half = next((h for h in ("conditional", "unconditional") if h in self.queries), None)
         if not isinstance(half, str) or half not in self.queries:
