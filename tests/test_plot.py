@@ -29,6 +29,9 @@ def test_show_lays_the_heat_over_the_whole_image(image):
     np.testing.assert_allclose(layer.get_array(), heat.detach())
     assert layer.get_clim() == (0, pytest.approx(heat.max().item()))
     assert ax.get_title() == "kitten" and bar.get_ylabel() == "share of attention"
+    assert all(drawn.get_alpha() in (None, 1) for drawn in bar.collections), (
+        "a bar that shines through is striped"
+    )
     assert len(png(figure)) < 100_000
 
 
@@ -40,6 +43,11 @@ def test_show_outlines_a_mask(image):
     assert np.array_equal(tint[..., 3] > 0, mask)
     border = figure.axes[0].collections[0].get_paths()[0].get_extents()
     assert border.x0 == pytest.approx(5.5, abs=0.51) and border.y1 == pytest.approx(7.5, abs=0.51)
+    rim, line = figure.axes[0].collections
+    assert rim.get_linewidth()[0] > line.get_linewidth()[0], (
+        "a rim shows the border on a ground of its own colour"
+    )
+    assert rim.get_edgecolor()[0].min() == 1 > line.get_edgecolor()[0].min()
     for full in (torch.zeros_like(mask), torch.ones_like(mask), np.ones((2, 3), dtype=bool)):
         png(ov.show(image, full))  # no border to draw, no warning
 

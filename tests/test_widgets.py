@@ -114,6 +114,13 @@ def test_a_pixels_row_is_drawn_on_the_affinitys_own_grid(trace, image):
     assert shown.shape == (8, 12) and shown[0, 0] == pytest.approx(affinity[-1, 0].item())
 
 
+def test_rows_of_named_pixels_share_one_scale(trace, image):
+    figure = draw_rows(trace.self_attention(12), image, {"cat": (0, 0), "car": (7, 11)})
+    _, cat, car, bar = figure.axes
+    assert [ax.get_title() for ax in (cat, car)] == ["from cat, (0, 0)", "from car, (7, 11)"]
+    assert cat.images[0].get_clim() == car.images[0].get_clim() and bar.get_ylabel() == "share of attention"
+
+
 def test_the_explorer_follows_its_sliders(trace, image):
     row, column, picture = row_explorer(trace.self_attention(12), image).children
     assert (row.max, column.max) == (7, 11)
