@@ -31,7 +31,8 @@ class QueryBuffers:
     """
 
     def __init__(self, device: torch.device, dtype: torch.dtype, steps: int | None) -> None:
-        self.device, self.dtype, self.steps = device, dtype, steps
+        self.device = torch.empty(0, device=device).device  # "cuda" is "cuda:0" here, as tensors call it
+        self.dtype, self.steps = dtype, steps
         self.buffers: dict[Key, Tensor] = {}
         self.leaving: list[tuple[Key, Tensor]] = []  # this step's, not yet on their way to the CPU
         self.done = 0  # steps

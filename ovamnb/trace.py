@@ -145,8 +145,8 @@ class Trace:
 
         Raises ValueError for a device that this machine does not have.
         """
-        device = find_device(device)
-        if self.device == device:
+        device = torch.empty(0, device=find_device(device)).device  # with its number, as tensors call it
+        if self.device in (device, None):
             return self
         moved = copy(self)
         moved.queries = {
