@@ -10,8 +10,8 @@ from torch import Tensor
 from .pipelines import free_bytes
 
 SHARE = 0.25
-"""Of a GPU's free memory, what queries may take on their way to the CPU; the VAE needs some after them."""
-UNKNOWN = 16  # steps to begin with where nobody says how many there will be
+"""Of a device's free memory, what queries may take unasked; a GPU's VAE needs some after them."""
+CPU = torch.device("cpu")
 
 Key = tuple[str, str]  # half, block
 
@@ -24,20 +24,22 @@ class QueryBuffers:
         buffers.step_done()                                    # after every step
         buffers.finish()                                       # {("conditional", "mid_block…"): Tensor}
 
-    `device`: where all of it is after `finish`. Queries of a model elsewhere stay on the model's device,
-    block by block, as long as all their steps fit into `SHARE` of its free memory. The rest leaves after each
-    step: into pinned memory, on a stream of its own that waits for one event a step, so that neither the GPU
-    nor Python waits. `steps`: how many will be kept; None where that is not known, and buffers grow.
+    `device`: where all of it is after `finish`; None for the model's own, if `SHARE` of its free memory holds
+    all, else the CPU. Queries of a model elsewhere stay on the model's device meanwhile, block by block, as
+    long as that share lasts. The rest leaves after each step: into pinned memory, on a stream of its own that
+    waits for one event a step, so that nothing waits for it. `steps`: how many will be kept; None where that
+    is not known, and buffers grow.
     """
 
-    def __init__(self, device: torch.device, dtype: torch.dtype, steps: int | None) -> None:
-        self.device = torch.empty(0, device=device).device  # "cuda" is "cuda:0" here, as tensors call it
+    def __init__(self, device: torch.device | None, dtype: torch.dtype, steps: int | None) -> None:
+        # "cuda" is "cuda:0" here, as tensors call it.
+        self.device = None if device is None else torch.empty(0, device=device).device
         self.dtype, self.steps = dtype, steps
         self.buffers: dict[Key, Tensor] = {}
         self.leaving: list[tuple[Key, Tensor]] = []  # this step's, not yet on their way to the CPU
         self.done = 0  # steps
-        self.room: float | None = None  # bytes that are left of the share of the model's device
-        self.stream: torch.cuda.Stream | None = None
+        self.room: dict[torch.device, float] = {}  # bytes that are left of the share
+        self.streams: dict[torch.device, torch.cuda.Stream] = {}
 
     def add(self, key: Key, query: Tensor) -> None:
         """Keep a copy of one step's queries (image, h·w, head·head_dim); a view would keep the whole batch of
@@ -52,78 +54,98 @@ class QueryBuffers:
         if buffer.device == query.device:
             buffer[self.done].copy_(query)
         else:
-            self.leaving.append((key, query.to(self.dtype, copy=True)))
+            there = query.dtype if self._lacks(query.device) else self.dtype
+            self.leaving.append((key, query.to(there, copy=True)))
 
     def _buffer(self, query: Tensor) -> Tensor:
-        shape = (self.steps or UNKNOWN, *query.shape)
-        size = self.dtype.itemsize * self.steps * query.numel() if self.steps else float("inf")
-        device = self.device
-        if device != query.device:
-            if self.room is None:
-                self.room = SHARE * free_bytes(query.device)
-            if size <= self.room:
-                self.room -= size
-                device = query.device
-        return _empty(shape, self.dtype, device, query.is_cuda)
+        here, device = query.device, self.device
+        size = self.dtype.itemsize * (self.steps or 1) * query.numel()
+        if device != here and here != CPU:
+            self.room.setdefault(here, SHARE * free_bytes(here))
+            fits = size <= self.room[here] and not self._lacks(here)
+            # How many steps are still to come nobody knows: then the CPU is safe.
+            if fits and (self.steps or device is None):
+                self.room[here] -= size
+                device = here
+        return _empty((self.steps or 1, *query.shape), self.dtype, device or CPU, query.is_cuda)
+
+    def _lacks(self, device: torch.device) -> bool:
+        """Whether a device cannot hold this precision."""
+        return device.type == "mps" and self.dtype == torch.float64
 
     def _twice(self, buffer: Tensor) -> Tensor:
         """A buffer of twice the steps, with all that is in this one."""
-        if self.stream is not None:
-            self.stream.synchronize()  # what is still on its way into the old one
+        self._settle()
         larger = _empty((2 * len(buffer), *buffer.shape[1:]), buffer.dtype, buffer.device, buffer.is_pinned())
         larger[: len(buffer)] = buffer
         return larger
 
     def step_done(self) -> None:
-        if self.leaving:
-            with self._beside(self.leaving[0][1].device):
+        for device in {query.device for _, query in self.leaving}:
+            with self._beside(device) as stream:
                 for key, query in self.leaving:
-                    self.buffers[key][self.done].copy_(query, non_blocking=self.stream is not None)
-                    if self.stream is not None:  # its memory is used until the copy is done
-                        query.record_stream(self.stream)
-            self.leaving.clear()
+                    if query.device == device:
+                        self.buffers[key][self.done].copy_(query, non_blocking=stream is not None)
+                        if stream is not None:  # its memory is used until the copy is done
+                            query.record_stream(self.streams[device])
+        self.leaving.clear()
         self.done += 1
 
     def _beside(self, device: torch.device):
-        """A stream that begins where the device is now, and is not waited for."""
+        """A stream that begins where the device is now, and is not waited for; None where there is none."""
         if device.type != "cuda":
             return nullcontext()
-        self.stream = self.stream or torch.cuda.Stream(device)
-        self.stream.wait_stream(torch.cuda.current_stream(device))
-        return torch.cuda.stream(self.stream)
+        if device not in self.streams:
+            self.streams[device] = torch.cuda.Stream(device)
+        self.streams[device].wait_stream(torch.cuda.current_stream(device))
+        return torch.cuda.stream(self.streams[device])
+
+    def _settle(self) -> None:
+        """Wait for what is still on its way to the CPU."""
+        for stream in self.streams.values():
+            stream.synchronize()
 
     @property
     def step_bytes(self) -> int:
-        """What one step takes."""
-        return sum(buffer[0].numel() * buffer.element_size() for buffer in self.buffers.values())
+        """What one more step takes of memory that is not taken yet: a CPU's buffers fill up step by step."""
+        filling = (buffer for buffer in self.buffers.values() if buffer.device == CPU)
+        return sum(buffer[0].nbytes for buffer in filling if not buffer.is_pinned())
 
     def finish(self) -> dict[Key, Tensor]:
         """{(half, block): (step, image, h·w, head·head_dim)}, all on `device`; the buffers are given up."""
-        found, devices = {}, set()
+        self._settle()
+        places = {buffer.device for buffer in self.buffers.values()}
+        if self.device is None:
+            self.device = places.pop() if len(places) == 1 else CPU
+        found = {}
         with torch.inference_mode(False):
             while self.buffers:
                 key, buffer = self.buffers.popitem()
                 kept = buffer[: self.done]
                 if buffer.device != self.device:
-                    devices.add(buffer.device)
                     target = _empty(kept.shape, kept.dtype, self.device, buffer.is_cuda)
                     kept = target.copy_(kept, non_blocking=buffer.is_cuda)
                 elif len(kept) < len(buffer):
                     kept = kept.clone()  # the rest of its memory is free again
                 found[key] = kept
-        if self.stream is not None:
-            self.stream.synchronize()
-        for device in devices:
+        for device in places:
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
         return dict(reversed(found.items()))
 
 
 def _empty(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, pinned: bool) -> Tensor:
-    """On the CPU `pinned`, so that a GPU copies by itself, unless the system grants no more of it."""
-    if pinned and device.type == "cpu":
+    """On the CPU `pinned`, so that a GPU copies by itself, unless that would take much of its memory."""
+    size = dtype.itemsize * torch.Size(shape).numel()
+    if pinned and device.type == "cpu" and size <= SHARE * free_bytes(device):
         try:
             return torch.empty(shape, dtype=dtype, pin_memory=True)
-        except RuntimeError:
+        except RuntimeError:  # the system grants no more of it
             pass
-    return torch.empty(shape, dtype=dtype, device=device)
+    try:
+        return torch.empty(shape, dtype=dtype, device=device)
+    except torch.OutOfMemoryError:
+        raise torch.OutOfMemoryError(
+            f"Not enough memory on '{device}' for the queries of {shape[0]} steps: keep fewer steps "
+            "(`steps=range(5, 15)`), fewer blocks (`blocks='up'`), or say device='cpu'."
+        ) from None

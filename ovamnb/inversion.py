@@ -11,11 +11,14 @@ from .plumbing import checks
 from .select import Grid
 from .unet import require_parts
 
+SPACINGS = ("leading", "trailing")  # of the timesteps, that DDIMInverseScheduler knows
+
 
 @torch.no_grad()
 def invert(pipe, image, prompt: str = "", *, steps: int = 50, size: Grid | None = None) -> Tensor:
     """The noise (1, channel, h, w) from which `pipe` draws the image again, so that its path can be recorded.
 
+        pipe.scheduler = diffusers.DDIMScheduler.from_config(pipe.scheduler.config)
         noise = ov.invert(pipe, photograph, "a cat on a sofa")
         with ov.record(pipe) as trace:
             again = pipe("a cat on a sofa", latents=noise, guidance_scale=1, num_inference_steps=50).images[0]
@@ -26,6 +29,7 @@ def invert(pipe, image, prompt: str = "", *, steps: int = 50, size: Grid | None 
     the same prompt and steps, and without guidance, which leaves the path.
 
     `image`, `size`: as for `record_image`, whose single pass costs a fraction; this costs as much as drawing.
+    Give SDXL, which is told the size, also `height=` and `width=`: those of the noise times the VAE's factor.
 
     Raises ValueError for a scheduler other than DDIM's, naming the remedy, and as `record_image` does.
     """
@@ -36,6 +40,11 @@ def invert(pipe, image, prompt: str = "", *, steps: int = 50, size: Grid | None 
         raise ValueError(
             f"Only DDIM can be walked backwards, and this pipeline's is {type(pipe.scheduler).__name__}: say "
             "pipe.scheduler = diffusers.DDIMScheduler.from_config(pipe.scheduler.config)."
+        )
+    if (spacing := pipe.scheduler.config.timestep_spacing) not in SPACINGS:
+        raise ValueError(
+            f"A scheduler whose timestep_spacing is '{spacing}' cannot be walked "
+            f"backwards: make it {' or '.join(map(repr, SPACINGS))}, by `from_config(…, timestep_spacing=…)`."
         )
     steps = checks.whole("steps", steps, 1, pipe.scheduler.config.num_train_timesteps, why="count passes")
     checks.instance("prompt", prompt, str, "a text")

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import itertools
 import sys
+from collections.abc import Iterable
 from types import FrameType
 
 import torch
 from torch import Tensor, nn
 
 from .unet import unwrapped
+
+SECOND = (
+    "A second generation began in one `ov.record`: use one `with` for each, or give the pipeline all prompts "
+    "in one list."
+)
 
 
 def running_call(unet: nn.Module) -> tuple[object, FrameType] | tuple[None, None]:
@@ -71,4 +77,11 @@ def planned_timesteps(pipeline) -> int:
                 f"The timesteps of {type(pipeline).__name__} do not all fall: only passes that lead step by "
                 "step from noise to one picture can be recorded."
             )
-    return getattr(pipeline, "num_timesteps", None) or 0
+    return getattr(pipeline, "num_timesteps", None) or len(planned or ())
+
+
+def numbers(timesteps: Iterable[float | Tensor]) -> tuple[float, ...]:
+    """As Python's numbers, read from a device all at once."""
+    values = [torch.as_tensor(t).flatten()[0] for t in timesteps]
+    alike = len({(value.device, value.dtype) for value in values}) == 1
+    return tuple(torch.stack(values).tolist() if alike else (value.item() for value in values))

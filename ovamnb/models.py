@@ -101,7 +101,10 @@ def _config(name: str, file: str) -> Mapping:
         from huggingface_hub import try_to_load_from_cache
 
         repo, _, revision = name.partition("@")
-        cached = try_to_load_from_cache(repo, file, revision=revision or None)
+        try:
+            cached = try_to_load_from_cache(repo, file, revision=revision or None)
+        except ValueError:  # no such name is possible
+            return {}
         path = Path(cached) if isinstance(cached, str) else path
     try:
         content = json.loads(path.read_text("utf-8"))

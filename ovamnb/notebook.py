@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from .models import Drawing, drawing_of
+from .models import DRAWINGS, Drawing, drawing_of
 from .plumbing import checks
 
 SIGNED = ""  # what every figure says in its corner, once a notebook is set up
@@ -116,4 +116,7 @@ def setup_notebook(model: str | Path | None = None) -> Settings:
     global SIGNED
     SIGNED = f"model: {Path(chosen).name if Path(chosen).is_dir() else chosen}"
     print(settings)
+    if chosen not in DRAWINGS:
+        guess = f"{settings.steps} steps, guidance {settings.guidance:g}"
+        print(f"settings of this model are not known, so guessed: {guess}; a settings.json beside it may say")
     return settings

@@ -266,7 +266,8 @@ def free_bytes(device: torch.device) -> int:
     """Memory that is free on `device`, in bytes; on a shared server no more than it grants (MEM_LIMIT, as on
     Binder)."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + cached
     free = psutil.virtual_memory().available
     if limit := os.environ.get("MEM_LIMIT"):
         free = min(free, int(limit) - psutil.Process().memory_info().rss)

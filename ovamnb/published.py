@@ -6,6 +6,7 @@ import hashlib
 import os
 import pickletools
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ def fetched(source: Published) -> Path:
             torch.hub.download_url_to_file(source.url, str(path), source.sha256, progress=False)
         except RuntimeError:  # the hash is another one
             raise ValueError(f"The file at {source.url} is not the one that was published.") from None
-        except OSError as error:
+        except (OSError, HTTPException) as error:
             raise FileNotFoundError(
                 f"These tokens are not on this machine and cannot be fetched ({error}): bring the file\n"
                 f"{source.url}\nhere as '{path}'."

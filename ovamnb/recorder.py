@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .buffers import QueryBuffers
-from .layout import batch_layout, planned_timesteps, running_call
+from .layout import SECOND, batch_layout, numbers, planned_timesteps, running_call
 from .maps import add_self_attention
 from .pipelines import factor, find_device, find_dtype, free_bytes, model_name
 from .plumbing import checks
@@ -66,10 +66,10 @@ def record(
         heads, layers and steps, summed up during the generation: 4·(h·w)² bytes an image.
     `steps`, `blocks`: keep only these (see `Trace.maps`). A step is one pass of the UNet, counted from 0. On
         the first bundled model two of 25, evenly spaced, scored as all did (`ovamnb.evaluation.ablate`).
-    `device`, `dtype`: where the trace lies at the end, None for the model's device, and how queries are kept.
-        In float16 Stable Diffusion 1.5 takes 23 MB a step and image, SDXL 210 MB. Until the end, a GPU keeps
-        as many as fit into a quarter of its free memory, and the rest goes over while it computes (see
-        `ovamnb.buffers`).
+    `device`, `dtype`: where the trace lies at the end, and how queries are kept. In float16 Stable Diffusion
+        1.5 takes 23 MB a step and image, SDXL 210 MB. Until the end, a GPU keeps as many as fit into a
+        quarter of its free memory, and the rest goes over while it computes (see `ovamnb.buffers`). None
+        leaves all on the model's device if they fit there.
     `guidance`: only for a denoising loop written by hand whose batch has several entries: True for
         [unconditional…, conditional…], False where each is an image. A pipeline says it itself.
 
@@ -127,7 +127,7 @@ class _Recorder:
         self.steps: dict[int, float | Tensor] = {}  # number of a kept pass → its timestep
         self.passes = 0
         self.size = None  # images, latent h, latent w
-        self.timestep: object = None  # of the latest pass, as the UNet was given it
+        self.given: object = None  # the timestep of the latest pass, as the UNet got it
         self.call = None  # the frame of the pipeline's call: kept, since another could take its address
         self.in_pass = self.keeping = False
 
@@ -161,32 +161,31 @@ class _Recorder:
         pipeline, call = running_call(unet)
         if self.size is None:
             self.begin(pipeline, call, sample)
-        elif call is not self.call or sample.shape != self.shape:
+        elif call is not self.call:
+            raise ValueError(SECOND)
+        elif sample.shape != self.shape:  # guidance that ends on the way leaves half of the batch
+            self.arrange(pipeline, sample)
+        elif pipeline and (timestep is self.given or 0 < self.expected <= self.passes):
+            [now] = numbers([timestep])
             raise ValueError(
-                "A second generation began in one `ov.record`: use one `with` for each, or give the pipeline "
-                "all prompts in one list."
-            )
-        elif pipeline and (timestep is self.timestep or 0 < self.expected <= self.passes):
-            raise ValueError(
-                f"{type(pipeline).__name__} runs its UNet more than once at timestep {float(timestep):g}, as "
+                f"{type(pipeline).__name__} runs its UNet more than once at timestep {now:g}, as "
                 "panoramas do, once for each view: only passes that lead step by step from noise to one "
                 "picture can be recorded."
             )
-        self.timestep, self.in_pass, self.fired = timestep, True, Counter()
+        self.given, self.in_pass, self.fired = timestep, True, Counter()
         self.keeping = self.wanted_steps is None or self.passes in self.wanted_steps
         if self.keeping:
-            self.steps[self.passes] = timestep
+            # A clone, since a loop may count in place; it is read at the end, which makes a GPU wait once.
+            kept = timestep.detach().clone() if isinstance(timestep, Tensor) else timestep
+            self.steps[self.passes] = kept
 
     def begin(self, pipeline, call, sample: Tensor) -> None:
         """What holds for all passes is found out in the first one: reading a value makes a GPU wait."""
-        layout = batch_layout(pipeline, sample, self.guidance)
-        images = len(sample) // len(layout)
-        self.call, self.shape, self.size = call, sample.shape, (images, *sample.shape[-2:])
-        self.parts = {part: slice(i * images, (i + 1) * images) for i, part in enumerate(layout)}
-        for half in self.halves:
-            if half not in self.parts:
-                raise ValueError(f"There are no {half} queries: this image is made without guidance.")
-        if self.negative and call is not None and not call.f_locals.get("negative_prompt"):
+        self.call = call
+        self.arrange(pipeline, sample)
+        said = {} if call is None else call.f_locals
+        named = said.get("negative_prompt") or said.get("negative_prompt_2")
+        if self.negative and said.get("prompt") is not None and not named:
             raise ValueError(
                 "There are no negative queries: give the pipeline a text as negative_prompt, or record "
                 "queries='unconditional'."
@@ -196,11 +195,24 @@ class _Recorder:
         if steps and self.expected and steps[-1] >= self.expected:
             raise ValueError(
                 f"Step {steps[-1]} is to be recorded, and this generation has {self.expected}, counted from "
-                "0: choose other `steps=`, or let the pipeline take more."
+                "0: choose other `steps=`, or let the pipeline take more (from a given image it takes only a "
+                "part of them, by its `strength`)."
             )
-        self.queries = QueryBuffers(
-            self.device or sample.device, self.dtype, len(steps) if steps else self.expected or None
-        )
+        count = len(steps) if steps else self.expected or None
+        self.queries = QueryBuffers(self.device, self.dtype, count)
+
+    def arrange(self, pipeline, sample: Tensor) -> None:
+        """What stands where in the batch."""
+        layout = batch_layout(pipeline, sample, self.guidance)
+        images = len(sample) // len(layout)
+        size = (images, *sample.shape[-2:])
+        if (self.size or size) != size:
+            raise ValueError(SECOND)
+        self.shape, self.size = sample.shape, size
+        self.parts = {part: slice(i * images, (i + 1) * images) for i, part in enumerate(layout)}
+        for half in self.halves:
+            if half not in self.parts:
+                raise ValueError(f"There are no {half} queries: this image is made without guidance.")
 
     def on_transformer(self, names: list[str], transformer: nn.Module, args: tuple, kwargs: dict) -> None:
         hidden = args[0] if args else kwargs["hidden_states"]  # (batch, channel, h, w)
@@ -273,7 +285,7 @@ class _Recorder:
         wanted = self.wanted_steps or range(self.expected)
         still = sum(self.passes < step < self.expected for step in wanted)
         need = still * self.queries.step_bytes
-        free = free_bytes(self.queries.device)
+        free = free_bytes(torch.device("cpu"))
         if need > free:
             warnings.warn(
                 f"This recording will take {need / 1e9:.1f} GB more, and {free / 1e9:.1f} GB are free: keep "
@@ -282,13 +294,12 @@ class _Recorder:
             )
 
     def hand_over(self, trace: Trace) -> None:
-        if self.in_pass:  # the generation broke off, and the caller caught the exception
+        # Nothing was drawn, or it broke off and the caller caught the exception.
+        if self.in_pass or self.queries is None:
             return
-        if self.queries is None:
-            return
-        place = self.queries.device
         for (half, name), queries in self.queries.finish().items():
             trace.queries.setdefault(half, {})[name] = queries
+        place = self.queries.device
         # Under torch.inference_mode the hooks made tensors that could not enter an optimisation later.
         with torch.inference_mode(False), torch.no_grad():
             trace.key_weights = {
@@ -297,7 +308,7 @@ class _Recorder:
             for grid, total in self.sums.items():
                 trace.affinities[grid] = (total / self.layers[grid]).to(place)
         trace.blocks = self.blocks
-        trace.steps, trace.timesteps = tuple(self.steps), _numbers(self.steps.values())
+        trace.steps, trace.timesteps = tuple(self.steps), numbers(self.steps.values())
         trace.passes, trace.images = self.passes, self.size[0]
         missing = [step for step in self.wanted_steps or () if step >= self.passes]
         if missing:  # a loop written by hand, which says nowhere how long it is
@@ -306,9 +317,3 @@ class _Recorder:
                 "could not be recorded.",
                 stacklevel=4,
             )
-
-
-def _numbers(timesteps: Iterable[float | Tensor]) -> tuple[float, ...]:
-    """As Python's numbers, read from a device all at once."""
-    values = [torch.as_tensor(t).flatten()[0].float() for t in timesteps]
-    return tuple(torch.stack(values).tolist()) if values else ()

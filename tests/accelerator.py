@@ -17,10 +17,25 @@ import torch
 from torch import library as operators
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map, tree_map_only
-from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+from torch.utils.backend_registration import (
+    _DummyBackendModule,
+    _setup_privateuseone_for_python_backend,
+)
 
 NAME = "pretend"
-_setup_privateuseone_for_python_backend(NAME)
+
+
+class Module(_DummyBackendModule):
+    """What stands under `torch.pretend`, as torch.cuda does: here it has the CPU's random numbers."""
+
+    def get_rng_state(self, device=0):
+        return torch.get_rng_state()
+
+    def set_rng_state(self, state, device=0):
+        pass
+
+
+_setup_privateuseone_for_python_backend(NAME, Module())
 torch.__future__.set_swap_module_params_on_conversion(
     True
 )  # or `module.to` would set `.data`, which cannot change class

@@ -62,9 +62,11 @@ def main() -> int:
         import shaped
 
         folder = SHAPED / given.model if given.model in shaped.SHAPES else Path(given.model).resolve()
-        if not (folder / "model_index.json").is_file():
+        if given.model in shaped.SHAPES:
             shaped.save(given.model, folder)
         os.environ["OVAMNB_MODEL"] = str(folder)
+    else:
+        os.environ.pop("OVAMNB_MODEL", None)
     on = contextlib.nullcontext()
     if given.device == "pretend":
         import accelerator

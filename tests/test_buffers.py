@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from ovamnb.buffers import UNKNOWN, QueryBuffers
+from ovamnb import buffers as module
+from ovamnb.buffers import QueryBuffers
 
 CPU = torch.device("cpu")
 KEYS = [("conditional", "up"), ("unconditional", "up"), ("conditional", "down")]
@@ -20,8 +21,8 @@ def filled(buffers, steps):
     return given
 
 
-@pytest.mark.parametrize("planned", [None, 3, 5, 2 * UNKNOWN])
-@pytest.mark.parametrize("steps", [1, 5, 2 * UNKNOWN + 1])
+@pytest.mark.parametrize("planned", [None, 3, 5, 8])
+@pytest.mark.parametrize("steps", [1, 5, 9])
 def test_what_went_in_comes_out(planned, steps):
     buffers = QueryBuffers(CPU, torch.float64, planned)
     given = filled(buffers, steps)
@@ -52,6 +53,30 @@ def test_a_copy_is_kept_not_the_models_own_tensor():
 def test_nothing_of_inference_mode_is_left_in_them():
     buffers = QueryBuffers(CPU, torch.float16, None)
     with torch.inference_mode():
-        filled(buffers, UNKNOWN + 1)
+        filled(buffers, 3)
         found = buffers.finish()
     assert not any(query.is_inference() for query in found.values())
+
+
+def test_one_step_takes_the_room_of_one():
+    """What is shown to the UNet by hand says nowhere how many steps come."""
+    buffers = QueryBuffers(CPU, torch.float16, None)
+    filled(buffers, 1)
+    assert sum(buffer.nbytes for buffer in buffers.buffers.values()) == buffers.step_bytes
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("share", [0.25, 0.0])
+@pytest.mark.parametrize("planned", [None, 5, 8])
+@pytest.mark.parametrize("device", ["cpu", None])
+def test_from_a_gpu(monkeypatch, share, planned, device):
+    """What went in comes out, also where the copies are still on their way when it ends."""
+    monkeypatch.setattr(module, "SHARE", share)
+    buffers = QueryBuffers(device and torch.device(device), torch.float16, planned)
+    for step in range(5):
+        torch.cuda._sleep(50_000_000)  # the step is not done when it is asked to be kept
+        buffers.add(KEYS[0], torch.full((2, 4096, 320), step, device="cuda", dtype=torch.float16))
+        buffers.step_done()
+    found = buffers.finish()[KEYS[0]]
+    assert found.device.type == ("cuda" if device is None and share else "cpu")
+    assert found[:, 0, 0, 0].tolist() == list(range(5)) and (found == found[:, :1, :1, :1]).all()

@@ -224,6 +224,11 @@ class TestTheWayBack:
             ov.invert(pipe, image, "a cat", steps=0)
         with pytest.raises(TypeError, match="prompt is a text"):
             ov.invert(pipe, image, ["a cat"])
+        from diffusers import DDIMScheduler
+
+        pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, timestep_spacing="linspace")
+        with pytest.raises(ValueError, match="'linspace' cannot be walked backwards: make it 'leading' or"):
+            ov.invert(pipe, image, "a cat")
         pipe.scheduler = PNDMScheduler.from_config(pipe.scheduler.config)
         with pytest.raises(ValueError, match=r"is PNDMScheduler: say pipe.scheduler = diffusers"):
             ov.invert(pipe, image, "a cat")

@@ -113,6 +113,8 @@ class TestReadme:
 
 
 def test_the_idea_is_small():
+    """4,000 lines were enough for a bare pipeline on a CPU; buffers for a GPU, models by name, what stands
+    beside a pipeline and the way back to the noise took the rest."""
     flat = [path for name, path in MODULES.items() if room(name) == "ovamnb"]
     assert sum(len(path.read_text("utf-8").splitlines()) for path in flat) <= 4800
     assert max(len(path.read_text("utf-8").splitlines()) for path in FILES) <= 320

@@ -432,6 +432,34 @@ def test_requests_that_cannot_be_met(pipe, options, message):
     assert hooks_of(pipe.unet) == 0
 
 
+def test_guidance_that_ends_on_the_way(pipe):
+    """As diffusers documents it: a callback switches it off, and half of the batch is left."""
+
+    def stop(pipe, number, timestep, tensors):
+        if number == 1:
+            pipe._guidance_scale = 0.0
+            tensors["prompt_embeds"] = tensors["prompt_embeds"].chunk(2)[-1]
+        return tensors
+
+    rows, hook = rows_of(pipe)
+    with hook, ov.record(pipe, dtype=torch.float32) as trace:
+        generate(
+            pipe, steps=4, callback_on_step_end=stop, callback_on_step_end_tensor_inputs=["prompt_embeds"]
+        )
+    assert [len(row) for row in rows] == [2, 2, 1, 1] and len(trace.steps) == 4
+    caught = torch.stack([row[-1] for row in rows])
+    assert torch.equal(trace.queries["conditional"][UP][:, 0], caught)
+
+
+def test_a_loop_that_counts_in_place(pipe):
+    latents, states, t = torch.randn(1, 4, 8, 8), torch.randn(1, 5, 16), torch.tensor(900)
+    with ov.record(pipe) as trace, torch.no_grad():
+        for _ in range(3):
+            pipe.unet(latents, t, encoder_hidden_states=states)
+            t -= 300
+    assert trace.timesteps == (900, 600, 300) and all(isinstance(t, int) for t in trace.timesteps)
+
+
 def test_two_generations_need_two_recordings(pipe):
     for options in ({}, {"prompt": ["a cat", "a dog"]}, {"width": 24}):
         with pytest.raises(ValueError, match="A second generation began"), ov.record(pipe):

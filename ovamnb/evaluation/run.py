@@ -202,7 +202,7 @@ class Evaluation:
     def draw(self, data: Data, index: int, example: Example) -> tuple[Image.Image, Trace]:
         """The picture, generated again from its prompt and seed, and its recording."""
         grid = finest_grid(self.pipe)
-        with record(self.pipe, self_attention=(grid,), device=None, **self.recording) as trace:
+        with record(self.pipe, self_attention=(grid,), **{"device": None} | self.recording) as trace:
             [image] = self.pipe(
                 example.prompt,
                 num_inference_steps=data.steps,
@@ -221,8 +221,7 @@ class Evaluation:
             timesteps=TIMESTEPS,
             self_attention=(finest_grid(self.pipe, image),),
             seed=self.seed,
-            device=None,
-            **self.recording,
+            **{"device": None} | self.recording,
         )
 
 
