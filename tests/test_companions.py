@@ -182,6 +182,24 @@ def test_an_inpainting_unet_is_shown_a_picture(image):
     assert ov.segment(pipe, image, ["cat"], samples=1).labels.shape == (16, 24)
 
 
+def test_an_inpainting_pipeline(image):
+    plain = sd_pipeline()
+    torch.manual_seed(0)
+    plain.unet = unet_model(in_channels=9)
+    inpaint = of("StableDiffusionInpaintPipeline", plain)
+    picture = Image.fromarray(image[:16, :16])
+    mask = Image.fromarray((image[:16, :16, 0] > 128).astype("uint8") * 255)
+
+    def call(**more):
+        return inpaint("a cat", image=picture, mask_image=mask, **options() | more).images
+
+    check_recorded(inpaint, call)
+    noise = ov.invert(inpaint, picture, "a cat", steps=2, size=(16, 16))
+    with ov.record(inpaint) as trace:
+        call(latents=noise, guidance_scale=1)
+    assert trace.image_size == (16, 16) and len(trace.steps) == 2
+
+
 def test_a_unet_that_reads_another_picture_is_refused(image):
     pipe = sd_pipeline()
     pipe.unet = unet_model(in_channels=8)
@@ -191,24 +209,28 @@ def test_a_unet_that_reads_another_picture_is_refused(image):
 
 class TestTheWayBack:
     def test_leads_to_the_picture_again(self):
-        """Measured on four scenes: after 10 steps 9 to 24 dB from what the VAE makes of the picture, after 50
-        from 23 to 33 (this one 33), from random noise 14 to 17."""
+        """PSNR to what the VAE makes of the picture, on the first four scenes (this one's): 9–24 dB after 10
+        steps (24), 17–29 after 25 (29), 23–33 after 50 (33), 28–39 after 100 (38); from random noise 14–17.
+        """
         pipe = bundled_pipe()
         picture = stream("test", 1, objects=1)[0]
         latents = encode_image(pipe, Image.fromarray(picture.image))
 
+        @torch.no_grad()
+        def pixels(latents):
+            return pipe.vae.decode(latents / pipe.vae.config.scaling_factor).sample.clamp(-1, 1) / 2
+
         def nearness(noise, steps):
             call = {"guidance_scale": 1, "num_inference_steps": steps, "output_type": "latent"}
             again = pipe(picture.caption, latents=noise, **call).images
-            return -10 * ((again / pipe.vae.config.scaling_factor - latents / pipe.vae.config.scaling_factor)
-                          .square().mean().log10().item())  # fmt: skip
+            return -10 * (pixels(again) - pixels(latents)).square().mean().log10().item()
 
         scheduler = pipe.scheduler
-        few, many = (nearness(ov.invert(pipe, picture.image, picture.caption, steps=n), n) for n in (10, 40))
+        few, many = (nearness(ov.invert(pipe, picture.image, picture.caption, steps=n), n) for n in (10, 50))
         noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
         chance = nearness(noise, 10)
         assert pipe.scheduler is scheduler and hooks_of(pipe.unet) == 0
-        assert chance + 3 < few < many - 3
+        assert chance + 3 < few < many - 5 and many > 30, (chance, few, many)
 
     def test_is_recorded_like_any_drawing(self, pipe, image):
         noise = ov.invert(pipe, image, "a cat", steps=4, size=(16, 24))
@@ -216,6 +238,35 @@ class TestTheWayBack:
         with ov.record(pipe) as trace:
             pipe("a cat", latents=noise, guidance_scale=1, num_inference_steps=4, output_type="latent")
         assert len(trace.steps) == 4 and trace.image_size == (16, 24)
+
+    @pytest.mark.parametrize(
+        ("make", "kind", "spacing"),
+        [
+            (sd_pipeline, "epsilon", "leading"),
+            (sd_pipeline, "v_prediction", "trailing"),
+            (xl_pipeline, "v_prediction", "leading"),
+        ],
+    )
+    def test_comes_nearer_with_every_step_for_each_training(self, make, kind, spacing, image):
+        """The error falls as 1/steps where the prediction changes slowly, as on any first-order walk: of the
+        latents' length .11 after 10 steps and .04 after 40, .24 and .07, .39 and .11."""
+        from diffusers import DDIMScheduler
+
+        pipe = make()
+        with torch.no_grad():
+            pipe.unet.conv_out.weight *= 0.01  # random weights would change wildly, and amplify any error
+        pipe.scheduler = DDIMScheduler.from_config(
+            pipe.scheduler.config, prediction_type=kind, timestep_spacing=spacing, clip_sample=False
+        )
+        latents = encode_image(pipe, Image.fromarray(image))
+        h, w = image.shape[:2]
+        errors = []
+        for steps in (10, 40):
+            noise = ov.invert(pipe, image, "a cat", steps=steps, size=(h, w))
+            call = {"guidance_scale": 1, "num_inference_steps": steps, "output_type": "latent"}
+            again = pipe("a cat", latents=noise, height=h, width=w, **call).images
+            errors.append(((again - latents).norm() / latents.norm()).item())
+        assert errors[1] < errors[0] / 2 < 0.25
 
     def test_refuses_what_it_cannot_walk(self, pipe, image):
         from diffusers import PNDMScheduler
