@@ -73,12 +73,10 @@ def observe(pipe, noisy_latents: Iterable, states: Tensor, extra: dict, **record
     return trace
 
 
-def unet_pass(
-    unet, noisy: Tensor, t: Tensor, states: Tensor, extra: Mapping, further: Tensor | None = None
-) -> Tensor:
-    """The UNet's prediction for each prompt: `noisy` (1, channel, h, w), `states` (prompt, token, dim) →
-    (prompt, channel, h, w)."""
-    latents = noisy if further is None or not further.shape[1] else torch.cat([noisy, further], dim=1)
+def unet_pass(unet, noisy: Tensor, t: Tensor, states: Tensor, extra: Mapping, further: Tensor) -> Tensor:
+    """The UNet's prediction for each prompt, (prompt, channel, h, w), from `noisy` (1, channel, h, w), what
+    it reads `beside`, and `states` (prompt, token, dim)."""
+    latents = torch.cat([noisy, further], dim=1)
     return unet(latents.expand(len(states), -1, -1, -1), t, encoder_hidden_states=states, **extra).sample
 
 

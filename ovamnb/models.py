@@ -58,8 +58,12 @@ class Drawing:
 
 
 SIMILAR = "not measured for this model: what OVAM's ablation found for Stable Diffusion 1.5"
+BUNDLED_SOURCE = (
+    "best: the best single grid on validation scenes, by words and by tokens (`python -m "
+    "workshop.measure.best_blocks`); few: two steps did what all do in the first edition's ablation"
+)
 DRAWINGS = {
-    "bundled": Drawing(25, 4.0, (128, 128), 32, 32, (6, 18), "measured on validation scenes of this model"),
+    "bundled": Drawing(25, 4.0, (128, 128), 32, 32, (6, 18), BUNDLED_SOURCE),
     # VOC-sim, words/tokens: all grids 70.4/82.5, 16×16 alone 71.5/78.9, 64×64 alone 40.2/43.5; all 30 steps
     # about 70/84, one of steps 10 to 12 about 67/83.
     "sd15": Drawing(

@@ -64,6 +64,11 @@ class Settings:
             print(f"skipped, since it belongs to the bundled model alone: {what}")
         return self.bundled
 
+    @staticmethod
+    def sign(figure, origin: str) -> None:
+        """Say in a figure's corner that it shows something else than this notebook's model: see `sign`."""
+        sign(figure, origin)
+
     def __str__(self) -> str:
         return f"ovamnb ready · model: {self.model} · device: {self.device}"
 
@@ -71,10 +76,11 @@ class Settings:
         """Shows nothing: as the last line of a cell it would repeat what `setup_notebook` printed."""
 
 
-def sign(figure) -> None:
-    """Name the model in the corner of a figure: a picture is often seen without its notebook."""
+def sign(figure, origin: str | None = None) -> None:
+    """Name the model in the corner of a figure: a picture is often seen without its notebook. `origin`: what
+    it shows instead, where that is not this notebook's model, such as stored results; "" for nothing."""
     if SIGNED:
-        figure.supxlabel(SIGNED, x=0.005, ha="left", fontsize=6, color="0.5")
+        figure.supxlabel(SIGNED if origin is None else origin, x=0.005, ha="left", fontsize=6, color="0.5")
 
 
 def setup_notebook(model: str | Path | None = None) -> Settings:

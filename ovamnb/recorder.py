@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .buffers import QueryBuffers
-from .layout import SECOND, batch_layout, numbers, planned_timesteps, running_call
+from .layout import Generation, numbers
 from .maps import add_self_attention
 from .pipelines import factor, find_device, find_dtype, free_bytes, model_name
 from .plumbing import checks
@@ -86,26 +86,28 @@ def record(
     checks.one_of("queries", queries, HALVES)
     if guidance is not None:
         checks.flag("guidance", guidance)
-    recorder = _Recorder()
-    recorder.unet = unet_of(pipe)
-    recorder.halves, recorder.negative = HALVES[queries], queries == "negative"
-    recorder.resolutions = _resolutions(self_attention)
-    recorder.wanted_steps, recorder.wanted_blocks = as_steps(steps), as_blocks(blocks)
-    recorder.device = None if device is None else find_device(device)
-    recorder.dtype = find_dtype(dtype)
-    recorder.guidance = guidance
-
+    generation = Generation(
+        as_steps(steps), HALVES[queries], guidance=guidance, negative=queries == "negative"
+    )
+    recorder = _Recorder(
+        unet_of(pipe),
+        generation,
+        _resolutions(self_attention),
+        as_blocks(blocks),
+        None if device is None else find_device(device),
+        find_dtype(dtype),
+    )
     trace = Trace()
     try:
         with torch.compiler.set_stance("force_eager"), recorder.attached():
             yield trace
     finally:
-        recorder.call = None  # a frame keeps all local variables of the pipeline's call alive
+        generation.call = None  # a frame keeps all local variables of the pipeline's call alive
     recorder.hand_over(trace)
     trace.text_encoder = TextEncoder.of(pipe)
     trace.model = model_name(pipe)
-    if recorder.size and getattr(pipe, "vae", None) is not None:
-        trace.image_size = tuple(side * factor(pipe) for side in recorder.size[1:])
+    if generation.size and getattr(pipe, "vae", None) is not None:
+        trace.image_size = tuple(side * factor(pipe) for side in generation.size[1:])
 
 
 def _resolutions(self_attention: int | Sequence[int | Grid]) -> tuple[int | Grid, ...]:
@@ -117,19 +119,24 @@ def _resolutions(self_attention: int | Sequence[int | Grid]) -> tuple[int | Grid
 class _Recorder:
     """The hooks, and what they have recorded so far."""
 
-    def __init__(self):
+    def __init__(
+        self,
+        unet: nn.Module,
+        generation: Generation,
+        resolutions: tuple[int | Grid, ...],
+        wanted_blocks: Blocks | None,
+        device: torch.device | None,
+        dtype: torch.dtype,
+    ) -> None:
+        self.unet, self.generation = unet, generation
+        self.resolutions, self.wanted_blocks = resolutions, wanted_blocks
+        self.device, self.dtype = device, dtype
         self.blocks: dict[str, Block] = {}
         self.queries: QueryBuffers | None = None  # from the first pass on
         self.key_weights: dict[str, Tensor] = {}  # block → (dim + 1, head·head_dim)
         self.sums: dict[Grid, Tensor] = {}  # (image, h·w, h·w)
         self.layers = Counter()  # grid → how many maps its sum holds
         self.grids: dict[str, Grid] = {}  # attention → its grid in the latest pass
-        self.steps: dict[int, float | Tensor] = {}  # number of a kept pass → its timestep
-        self.passes = 0
-        self.size = None  # images, latent h, latent w
-        self.given: object = None  # the timestep of the latest pass, as the UNet got it
-        self.call = None  # the frame of the pipeline's call: kept, since another could take its address
-        self.in_pass = self.keeping = False
 
     @contextmanager
     def attached(self) -> Iterator[None]:
@@ -150,69 +157,11 @@ class _Recorder:
             yield
 
     def on_pass(self, unet: nn.Module, args: tuple, kwargs: dict) -> None:
-        if self.in_pass:
-            raise RuntimeError("An earlier generation broke off in this `ov.record`: use a new one.")
         sample = args[0] if args else kwargs["sample"]  # (batch, channel, h, w)
-        if sample.ndim != 4:
-            raise ValueError(
-                f"The UNet's input has the shape {tuple(sample.shape)}: only images are recorded."
-            )
-        timestep = args[1] if len(args) > 1 else kwargs["timestep"]
-        pipeline, call = running_call(unet)
-        if self.size is None:
-            self.begin(pipeline, call, sample)
-        elif call is not self.call:
-            raise ValueError(SECOND)
-        elif sample.shape != self.shape:  # guidance that ends on the way leaves half of the batch
-            self.arrange(pipeline, sample)
-        elif pipeline and (timestep is self.given or 0 < self.expected <= self.passes):
-            [now] = numbers([timestep])
-            raise ValueError(
-                f"{type(pipeline).__name__} runs its UNet more than once at timestep {now:g}, as "
-                "panoramas do, once for each view: only passes that lead step by step from noise to one "
-                "picture can be recorded."
-            )
-        self.given, self.in_pass, self.fired = timestep, True, Counter()
-        self.keeping = self.wanted_steps is None or self.passes in self.wanted_steps
-        if self.keeping:
-            # A clone, since a loop may count in place; it is read at the end, which makes a GPU wait once.
-            kept = timestep.detach().clone() if isinstance(timestep, Tensor) else timestep
-            self.steps[self.passes] = kept
-
-    def begin(self, pipeline, call, sample: Tensor) -> None:
-        """What holds for all passes is found out in the first one: reading a value makes a GPU wait."""
-        self.call = call
-        self.arrange(pipeline, sample)
-        said = {} if call is None else call.f_locals
-        named = said.get("negative_prompt") or said.get("negative_prompt_2")
-        if self.negative and said.get("prompt") is not None and not named:
-            raise ValueError(
-                "There are no negative queries: give the pipeline a text as negative_prompt, or record "
-                "queries='unconditional'."
-            )
-        self.expected = planned_timesteps(pipeline)
-        steps = self.wanted_steps
-        if steps and self.expected and steps[-1] >= self.expected:
-            raise ValueError(
-                f"Step {steps[-1]} is to be recorded, and this generation has {self.expected}, counted from "
-                "0: choose other `steps=`, or let the pipeline take more (from a given image it takes only a "
-                "part of them, by its `strength`)."
-            )
-        count = len(steps) if steps else self.expected or None
-        self.queries = QueryBuffers(self.device, self.dtype, count)
-
-    def arrange(self, pipeline, sample: Tensor) -> None:
-        """What stands where in the batch."""
-        layout = batch_layout(pipeline, sample, self.guidance)
-        images = len(sample) // len(layout)
-        size = (images, *sample.shape[-2:])
-        if (self.size or size) != size:
-            raise ValueError(SECOND)
-        self.shape, self.size = sample.shape, size
-        self.parts = {part: slice(i * images, (i + 1) * images) for i, part in enumerate(layout)}
-        for half in self.halves:
-            if half not in self.parts:
-                raise ValueError(f"There are no {half} queries: this image is made without guidance.")
+        self.generation.begin(unet, sample, args[1] if len(args) > 1 else kwargs["timestep"])
+        self.fired = Counter()
+        if self.queries is None:
+            self.queries = QueryBuffers(self.device, self.dtype, self.generation.count)
 
     def on_transformer(self, names: list[str], transformer: nn.Module, args: tuple, kwargs: dict) -> None:
         hidden = args[0] if args else kwargs["hidden_states"]  # (batch, channel, h, w)
@@ -220,7 +169,7 @@ class _Recorder:
 
     def kept_grid(self, name: str, query: Tensor) -> Grid | None:
         """The grid (h, w) of `query` (batch, h·w, head·head_dim); None in a pass that is not recorded."""
-        if not (self.in_pass and self.keeping):
+        if not (self.generation.running and self.generation.keeping):
             return None
         self.fired[name] += 1
         h, w = self.grids[name]
@@ -239,15 +188,15 @@ class _Recorder:
         if name not in self.blocks:
             self.blocks[name] = Block(grid, attn.heads, attn.scale)
             self.key_weights[name] = key_weight(attn, query)
-        for half in self.halves:
-            self.queries.add((half, name), query[self.parts[half]])
+        for half in self.generation.halves:
+            self.queries.add((half, name), query[self.generation.parts[half]])
 
     @torch.no_grad()
     def on_self_attention(self, name: str, attn, to_q: nn.Module, inputs: tuple, query: Tensor) -> None:
         grid = self.kept_grid(name, query)
         if grid is None or not any(on_grid(resolution, grid) for resolution in self.resolutions):
             return
-        part = self.parts[self.halves[0]]
+        part = self.generation.parts[self.generation.halves[0]]
         query, key = query[part], attn.to_k(inputs[0][part])  # self-attention: both are of the same input
         if grid not in self.sums:
             self.sums[grid] = query.new_zeros(len(query), *[query.shape[1]] * 2, dtype=torch.float32)
@@ -255,20 +204,19 @@ class _Recorder:
         self.layers[grid] += 1
 
     def on_pass_done(self, unet: nn.Module, args: tuple, output) -> None:
-        if self.keeping:
+        if self.generation.keeping:
             self.check_pass()
             self.queries.step_done()
-            if len(self.steps) == 1:
+            if len(self.generation.kept) == 1:
                 self.warn_of_memory()
-        self.passes += 1
-        self.in_pass = False
+        self.generation.end()
 
     def check_pass(self) -> None:
         for name in (*self.cross, *self.self_):
             if self.fired[name] != 1:
                 raise RuntimeError(
-                    f"{name} ran {self.fired[name]} times in step {self.passes}, not once: a step cache or "
-                    "another patch is on; switch it off while recording."
+                    f"{name} ran {self.fired[name]} times in step {self.generation.passes}, not once: a step "
+                    "cache or another patch is on; switch it off while recording."
                 )
         if self.wanted_blocks is not None:
             select(self.wanted_blocks, {name: self.grids[name] for name in self.cross})
@@ -282,9 +230,7 @@ class _Recorder:
 
     def warn_of_memory(self) -> None:
         """After the first kept pass, while there is still time to stop."""
-        wanted = self.wanted_steps or range(self.expected)
-        still = sum(self.passes < step < self.expected for step in wanted)
-        need = still * self.queries.step_bytes
+        need = self.generation.still * self.queries.step_bytes
         free = free_bytes(torch.device("cpu"))
         if need > free:
             warnings.warn(
@@ -295,7 +241,8 @@ class _Recorder:
 
     def hand_over(self, trace: Trace) -> None:
         # Nothing was drawn, or it broke off and the caller caught the exception.
-        if self.in_pass or self.queries is None:
+        generation = self.generation
+        if generation.running or self.queries is None:
             return
         for (half, name), queries in self.queries.finish().items():
             trace.queries.setdefault(half, {})[name] = queries
@@ -308,12 +255,12 @@ class _Recorder:
             for grid, total in self.sums.items():
                 trace.affinities[grid] = (total / self.layers[grid]).to(place)
         trace.blocks = self.blocks
-        trace.steps, trace.timesteps = tuple(self.steps), numbers(self.steps.values())
-        trace.passes, trace.images = self.passes, self.size[0]
-        missing = [step for step in self.wanted_steps or () if step >= self.passes]
+        trace.steps, trace.timesteps = tuple(generation.kept), numbers(generation.kept.values())
+        trace.passes, trace.images = generation.passes, generation.size[0]
+        missing = [step for step in generation.steps or () if step >= generation.passes]
         if missing:  # a loop written by hand, which says nowhere how long it is
             warnings.warn(
-                f"This generation had {self.passes} steps, counted from 0, so that {show_steps(missing)} "
-                "could not be recorded.",
+                f"This generation had {generation.passes} steps, counted from 0, so that "
+                f"{show_steps(missing)} could not be recorded.",
                 stacklevel=4,
             )

@@ -1,8 +1,8 @@
-"""Which blocks, which grid, which steps: the three ways to choose a part of a generation."""
+"""Which blocks, which grid, which steps, which half: the ways to choose a part of a generation."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from operator import index
@@ -81,6 +81,46 @@ def select(blocks: Blocks, grids: Mapping[str, Grid]) -> list[str]:
                 f"({sides})."
             )
     return [name for name, grid in grids.items() if chosen(blocks, name, grid)]
+
+
+def names_of(blocks: Blocks | None, grids: Mapping[str, Grid]) -> list[str]:
+    """The names of recorded blocks, {name: grid}, that a choice means: None takes all but the mid block's.
+    ValueError where there is none."""
+    if blocks is None:
+        names = [name for name in grids if not name.startswith("mid_block")]
+        if not names:
+            raise ValueError("No down or up block was recorded: choose others by `blocks=`, such as 'mid'.")
+        return names
+    names = select(as_blocks(blocks), grids)
+    if not names:
+        raise ValueError("blocks=[] chooses no block: name at least one, or None for all but the mid's.")
+    return names
+
+
+def half_of(queries: str | None, recorded: Collection[str]) -> str:
+    """Which of the recorded halves is meant: None prefers the conditional one, and the one of a negative
+    prompt is the unconditional. ValueError for one that was not recorded."""
+    half = "unconditional" if isinstance(queries, str) and queries == "negative" else queries
+    if queries is None:
+        half = next((h for h in ("conditional", "unconditional") if h in recorded), None)
+    if not isinstance(half, str) or half not in recorded:
+        have = " and ".join(recorded) or "none"
+        raise ValueError(
+            f"Queries {checks.shown(queries)} were not recorded (recorded: {have}): see "
+            "`ov.record(queries=…)`."
+        )
+    return half
+
+
+def positions(steps: int | Iterable[int] | None, recorded: tuple[int, ...]) -> slice | list[int]:
+    """Where the chosen steps stand among the recorded ones; ValueError for those that do not."""
+    wanted = as_steps(steps)
+    if wanted is None:
+        return slice(None)
+    missing = [step for step in wanted if step not in recorded]
+    if missing:
+        raise ValueError(f"Steps {missing} were not recorded: there are {show_steps(recorded)}.")
+    return [recorded.index(step) for step in wanted]
 
 
 def as_steps(steps: int | Iterable[int] | None) -> tuple[int, ...] | None:

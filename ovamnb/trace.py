@@ -13,18 +13,7 @@ from torch import Tensor
 from .maps import AttentionMaps, block_map, combine, keys
 from .pipelines import find_device
 from .plumbing import checks
-from .select import (
-    Block,
-    Blocks,
-    Grid,
-    as_blocks,
-    as_resolution,
-    as_steps,
-    on_grid,
-    select,
-    show_grid,
-    show_steps,
-)
+from .select import Block, Blocks, Grid, as_resolution, half_of, names_of, on_grid, positions, show_grid
 from .text import Text, TextEncoder, from_states
 from .tokens import Token, as_text
 from .trace_file import read_trace, write_trace
@@ -105,7 +94,7 @@ class Trace:
         """What `maps` sums: one (token, h, w) for each block on its own grid; the text; heads × steps, summed
         over blocks. `choices`: image, queries and blocks, as for `maps`."""
         names, half, image = self.select(**choices)
-        kept = self._kept(steps)
+        kept = positions(steps, self.steps)
         text = self.text_of(text)
 
         values, count = [], 0
@@ -231,7 +220,8 @@ class Trace:
     ) -> tuple[list[str], str, int]:
         """The names of blocks, the half and the image that these choices mean, checked as in `maps`."""
         self._require_data()
-        return self._names(blocks), self._half(queries), self._image(image)
+        grids = {name: block.grid for name, block in self.blocks.items()}
+        return names_of(blocks, grids), half_of(queries, self.queries), self._image(image)
 
     def _require_data(self) -> None:
         if not self.steps:
@@ -239,40 +229,6 @@ class Trace:
                 "This trace is empty: generate an image inside `with ov.record(pipe) as trace:` (with the "
                 "steps you asked for among its passes), and ask after it."
             )
-
-    def _half(self, queries: str | None) -> str:
-        half = "unconditional" if isinstance(queries, str) and queries == "negative" else queries
-        if queries is None:
-            half = next((h for h in ("conditional", "unconditional") if h in self.queries), None)
-        if not isinstance(half, str) or half not in self.queries:
-            have = " and ".join(self.queries) or "none"
-            raise ValueError(
-                f"Queries {checks.shown(queries)} were not recorded (recorded: {have}): see "
-                "`ov.record(queries=…)`."
-            )
-        return half
-
-    def _names(self, blocks: Blocks | None) -> list[str]:
-        if blocks is None:
-            names = [name for name in self.blocks if not name.startswith("mid_block")]
-            if not names:
-                raise ValueError(
-                    "No down or up block was recorded: choose others by `blocks=`, such as 'mid'."
-                )
-            return names
-        names = select(as_blocks(blocks), {name: block.grid for name, block in self.blocks.items()})
-        if not names:
-            raise ValueError("blocks=[] chooses no block: name at least one, or None for all but the mid's.")
-        return names
-
-    def _kept(self, steps: int | Iterable[int] | None) -> slice | list[int]:
-        wanted = as_steps(steps)
-        if wanted is None:
-            return slice(None)
-        missing = [step for step in wanted if step not in self.steps]
-        if missing:
-            raise ValueError(f"Steps {missing} were not recorded: there are {show_steps(self.steps)}.")
-        return [self.steps.index(step) for step in wanted]
 
     def _image(self, image: int) -> int:
         image = checks.whole("image", image, why="counts the images of a trace from 0")

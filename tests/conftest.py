@@ -66,16 +66,16 @@ def word_tokenizer():
     )
 
 
-def text_model(tokenizer, *, layers, dim=16, projection=None):
+def text_model(tokenizer, *, layers, dim=16, wide=24, length=LENGTH, projection=None):
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=dim,
-        intermediate_size=24,
+        intermediate_size=wide,
         num_attention_heads=2,
         num_hidden_layers=layers,
-        max_position_embeddings=LENGTH,
+        max_position_embeddings=length,
         projection_dim=projection or dim,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,

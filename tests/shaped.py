@@ -18,6 +18,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import conftest
 import torch
 
 from ovamnb.pipelines import quiet
@@ -67,21 +68,8 @@ def bytes_as_letters() -> list[str]:
 
 
 def text_model(tokenizer, dim: int, projection: int | None = None):
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
-
-    config = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=dim,
-        intermediate_size=2 * dim,
-        num_attention_heads=2,
-        num_hidden_layers=2,
-        max_position_embeddings=LENGTH,
-        projection_dim=projection or dim,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    return (CLIPTextModelWithProjection if projection else CLIPTextModel)(config).eval()
+    sizes = {"dim": dim, "wide": 2 * dim, "length": LENGTH}
+    return conftest.text_model(tokenizer, layers=2, projection=projection, **sizes)
 
 
 def vae_model():

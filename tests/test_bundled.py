@@ -10,9 +10,12 @@ import pytest
 import torch
 
 import ovamnb as ov
+from ovamnb.data.emoji_sets import GUIDANCE, STEPS
 from ovamnb.emoji import CONCEPTS, words
+from ovamnb.models import drawing_of
 from ovamnb.pipelines import BUNDLED
 from workshop.make.card import SHEET
+from workshop.measure.best_blocks import measure
 from workshop.measure.generation import generate, prompts
 from workshop.measure.recognise import RECOGNISED, recognition
 from workshop.train.text_table import MAX_TOKENS, VOCABULARY_SIZE, nearest_class
@@ -151,3 +154,16 @@ def test_the_readme_keeps_its_word():
     assert here["heat"].shape == (32, 32) and here["heat"].max() > here["heat"].min() >= 0
     assert here["image"].size == (128, 128)
     assert here["mask"].shape == (128, 128) and 0 < here["mask"].float().mean() < 1
+
+
+@pytest.mark.slow
+def test_the_settings_name_the_best_grid():
+    """Of single grids; `workshop.measure.best_blocks` asks all classes, this three."""
+    pipe = ov.load_pipeline(device="cpu")
+    found = measure(pipe, ("cat", "car", "apple"))
+    drawing = drawing_of("bundled")
+    best = f"{drawing.best}×{drawing.best}"
+    for asked in ("word", "token"):
+        assert found[best, asked] > found["8×8", asked] + 0.05
+    assert drawing.finest == pipe.unet.config.sample_size
+    assert (drawing.steps, drawing.guidance) == (STEPS, GUIDANCE)

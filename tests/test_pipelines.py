@@ -243,6 +243,8 @@ def test_setup_notebook_says_one_stable_line(monkeypatch, capsys):
     assert ov.setup_notebook().model == "sd15" and ov.setup_notebook("sdxl").model == "sdxl"
     for figure in (pyplot.figure(), new_figure(2, 2)):
         assert [text.get_text() for text in figure.texts] == ["model: sdxl"]
+        settings.sign(figure, "stored results")
+        assert [text.get_text() for text in figure.texts] == ["stored results"]
     pyplot.close("all")
     bundled = ov.setup_notebook("bundled")
     bundled.claim(torch.tensor(True), "two is even")
