@@ -199,6 +199,12 @@ class _Recorder:
         part = self.generation.parts[self.generation.halves[0]]
         query, key = query[part], attn.to_k(inputs[0][part])  # self-attention: both are of the same input
         if grid not in self.sums:
+            need, free = 4 * len(query) * query.shape[1] ** 2, free_bytes(query.device)
+            if need > free:
+                raise ValueError(
+                    f"Self-attention on {show_grid(grid)} takes {need / 1e9:.1f} GB for {len(query)} image(s), "
+                    f"and {free / 1e9:.1f} GB are free: choose a coarser resolution, or fewer images at once."
+                )
             self.sums[grid] = query.new_zeros(len(query), *[query.shape[1]] * 2, dtype=torch.float32)
         add_self_attention(self.sums[grid], query, key, heads=attn.heads, scale=attn.scale)
         self.layers[grid] += 1

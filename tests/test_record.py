@@ -402,6 +402,21 @@ def test_a_recording_that_will_not_fit_is_told_after_the_first_step(pipe, monkey
     assert all("keep fewer steps" in str(warning.message) for warning in recwarn)
 
 
+def test_self_attention_that_will_not_fit_is_refused_in_the_first_step(pipe, monkeypatch):
+    size = 4 * 2 * 64**2  # two images on 8×8
+    for room in (size, size - 1):
+        monkeypatch.setattr(recorder, "free_bytes", lambda device, room=room: room)
+        if room == size:
+            with ov.record(pipe, self_attention=8, blocks=()) as trace:
+                generate(pipe, ["a cat", "a dog"], generator=None)
+            assert trace.self_attention(8, image=1).shape == (64, 64)
+    with pytest.raises(
+        ValueError, match=r"on 8×8 takes 0.0 GB for 2 image\(s\), and .* a coarser resolution"
+    ):
+        with ov.record(pipe, self_attention=8, blocks=()):
+            generate(pipe, ["a cat", "a dog"], generator=None)
+
+
 def test_a_shared_server_counts_what_it_grants(monkeypatch):
     used = psutil.Process().memory_info().rss
     monkeypatch.setenv("MEM_LIMIT", str(used + 10**8))

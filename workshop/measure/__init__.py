@@ -5,6 +5,7 @@ generation.py     does it draw what the prompt says?
 recognise.py      is that sprite there? A template match that colour cannot fool
 word_maps.py      do words find their objects?
 sharpening.py     what completion and a CRF add
+best_blocks.py    which grids serve best
 token_worth.py    what tokens are worth
 filter_worth.py   what the filters of a synthetic set are worth
 arithmetic.py     the same command with another CPU's arithmetic
