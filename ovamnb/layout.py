@@ -54,7 +54,7 @@ class Generation:
         self._given: object = None  # the timestep of the latest pass, as the UNet got it
 
     def begin(self, unet: nn.Module, sample: Tensor, timestep: float | Tensor) -> None:
-        """Another pass; what reads a value, which makes a GPU wait, is done in the first one alone."""
+        """Another pass; what makes a GPU wait, by reading a value, is done in the first one alone."""
         if self.running:
             raise RuntimeError("An earlier generation broke off in this `ov.record`: use a new one.")
         if sample.ndim != 4:

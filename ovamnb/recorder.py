@@ -86,13 +86,14 @@ def record(
     checks.one_of("queries", queries, HALVES)
     if guidance is not None:
         checks.flag("guidance", guidance)
+    resolutions = self_attention if checks.is_list(self_attention) else [self_attention]
     generation = Generation(
         as_steps(steps), HALVES[queries], guidance=guidance, negative=queries == "negative"
     )
     recorder = _Recorder(
         unet_of(pipe),
         generation,
-        _resolutions(self_attention),
+        tuple(map(as_resolution, resolutions)),
         as_blocks(blocks),
         None if device is None else find_device(device),
         find_dtype(dtype),
@@ -108,12 +109,6 @@ def record(
     trace.model = model_name(pipe)
     if generation.size and getattr(pipe, "vae", None) is not None:
         trace.image_size = tuple(side * factor(pipe) for side in generation.size[1:])
-
-
-def _resolutions(self_attention: int | Sequence[int | Grid]) -> tuple[int | Grid, ...]:
-    if checks.is_list(self_attention):
-        return tuple(map(as_resolution, self_attention))
-    return (as_resolution(self_attention),)
 
 
 class _Recorder:
@@ -202,8 +197,8 @@ class _Recorder:
             need, free = 4 * len(query) * query.shape[1] ** 2, free_bytes(query.device)
             if need > free:
                 raise ValueError(
-                    f"Self-attention on {show_grid(grid)} takes {need / 1e9:.1f} GB for {len(query)} image(s), "
-                    f"and {free / 1e9:.1f} GB are free: choose a coarser resolution, or fewer images at once."
+                    f"Self-attention on {show_grid(grid)} takes {need / 1e9:.1f} GB, and {free / 1e9:.1f} GB "
+                    "are free: choose a coarser resolution, or fewer images at once."
                 )
             self.sums[grid] = query.new_zeros(len(query), *[query.shape[1]] * 2, dtype=torch.float32)
         add_self_attention(self.sums[grid], query, key, heads=attn.heads, scale=attn.scale)

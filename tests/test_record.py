@@ -408,13 +408,11 @@ def test_self_attention_that_will_not_fit_is_refused_in_the_first_step(pipe, mon
         monkeypatch.setattr(recorder, "free_bytes", lambda device, room=room: room)
         if room == size:
             with ov.record(pipe, self_attention=8, blocks=()) as trace:
-                generate(pipe, ["a cat", "a dog"], generator=None)
+                generate(pipe, ["a cat", "a dog"])
             assert trace.self_attention(8, image=1).shape == (64, 64)
-    with pytest.raises(
-        ValueError, match=r"on 8×8 takes 0.0 GB for 2 image\(s\), and .* a coarser resolution"
-    ):
+    with pytest.raises(ValueError, match=r"on 8×8 takes 0.0 GB, and .* a coarser resolution"):
         with ov.record(pipe, self_attention=8, blocks=()):
-            generate(pipe, ["a cat", "a dog"], generator=None)
+            generate(pipe, ["a cat", "a dog"])
 
 
 def test_a_shared_server_counts_what_it_grants(monkeypatch):
