@@ -9,8 +9,8 @@ from functools import cache
 import pytest
 import torch
 
+import ovamnb.layout
 import ovamnb.maps
-import ovamnb.recorder
 from ovamnb.evaluation.metrics import confusion, iou, mean_iou, overlap
 from ovamnb.refine import minmax
 from ovamnb.segmentation import labels_of
@@ -56,8 +56,8 @@ class TestPlantedFault:
             play("01")
 
     def test_halves_of_the_batch_swapped(self, monkeypatch) -> None:
-        right = ovamnb.recorder.batch_layout
-        monkeypatch.setattr(ovamnb.recorder, "batch_layout", lambda *args: tuple(reversed(right(*args))))
+        right = ovamnb.layout.batch_layout
+        monkeypatch.setattr(ovamnb.layout, "batch_layout", lambda *args: tuple(reversed(right(*args))))
         with pytest.raises(AssertionError, match="unconditional half"):
             play("01")
 
