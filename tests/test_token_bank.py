@@ -64,6 +64,14 @@ class TestOracle:
         again = train_oracle(tmp_path, steps=(1, 1), batch=2, device="cpu")
         assert all(a.equal(b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
 
+    def test_two_seeds_share_neither_first_weights_nor_scenes(self, tmp_path):
+        one, other = (
+            train_oracle(tmp_path / str(seed), steps=(1, 1), batch=2, seed=seed, device="cpu")
+            for seed in (0, 1)
+        )
+        same = [a.equal(b) for a, b in zip(one.parameters(), other.parameters(), strict=True) if a.ndim > 1]
+        assert not any(same)  # of the biases and norms, which all begin alike, some have hardly moved
+
     def test_the_one_in_the_repository_knows_scenes(self):
         assert oracle_miou(load_oracle(device="cpu"), count=20) > 0.7  # .81; on 200, .94
 

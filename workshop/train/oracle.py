@@ -129,19 +129,21 @@ def train_oracle(
     *,
     steps: tuple[int, int] = STEPS,
     batch: int = 16,
+    seed: int = 0,
     device: str | None = None,
 ) -> Oracle:
     """Trains the oracle, or reads it back: the checkpoint of a finished run is its result.
 
-    steps: see `STEPS`. Half of the pictures pass through the bundled model's VAE first, so that soft edges
-    and washed-out textures are nothing new.
+    steps: see `STEPS`. seed: of the first weights and of the scenes; oracles of two seeds share neither, so
+    that what one annotates the other can judge. Half of the pictures pass through the bundled model's VAE
+    first, so that soft edges and washed-out textures are nothing new.
     """
     place = find_device(device)
     vae = load_pipeline(device=str(place)).vae
 
     def pictures(first: int, stop: int) -> Iterator[tuple[Tensor, Tensor]]:
         many = batches(
-            "oracle", first, stop - first, batch=batch, size=(128, 128), compose=of_either_kind
+            "oracle", first, stop - first, batch=batch, size=(128, 128), seed=seed, compose=of_either_kind
         )  # fmt: skip
         for images, labels, _ in many:
             with half_precision(place):
@@ -159,12 +161,14 @@ def train_oracle(
         module.to(place, memory_format=torch.channels_last)
         fit(
             name, module, loss, lambda start: pictures(first + start, first + count),
-            steps=count, learning_rate=rate, folder=folder, ema_decay=0.998,
+            steps=count, learning_rate=rate, folder=folder, ema_decay=0.998, seed=seed,
         )  # fmt: skip
 
-    coarse = Coarse()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        coarse = Coarse()
+        oracle = Oracle(coarse)
     train("oracle", coarse, lambda images: enlarged(coarse(images)[1], images), 0, steps[0], 2e-3)
-    oracle = Oracle(coarse)
     train("oracle-fine", oracle, oracle, steps[0], steps[1], 1e-3)
     return oracle
 
@@ -216,9 +220,10 @@ def main(arguments: list[str] | None = None) -> None:
         "--steps", type=positive, nargs=2, metavar=("COARSE", "FINE"), default=STEPS,
         help="of the U-Net alone, then with the full resolution (default: {} {})".format(*STEPS),
     )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="another one makes another oracle (%(default)s)")
     parser.add_argument("--save", type=Path, default=TRAINED, help="the result (the one in the repository)")
     given = parser.parse_args(arguments)
-    oracle = train_oracle(given.out, steps=tuple(given.steps), device=given.device)
+    oracle = train_oracle(given.out, steps=tuple(given.steps), seed=given.seed, device=given.device)
     save_oracle(oracle, given.save)
     print(f"mIoU on held-out scenes: {oracle_miou(oracle.cpu()):.3f}")
 
