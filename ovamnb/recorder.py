@@ -79,9 +79,9 @@ def record(
 
     Warns after the first step if the queries of all steps will not fit into the memory that is free. Raises
     ValueError for a model or options that cannot be recorded, TypeError for arguments of a wrong kind;
-    in the first step, ValueError for steps beyond the last; during the generation, ValueError for a second
-    one and for a pipeline that denoises one picture in several views, and RuntimeError where a cache or
-    another patch skips attention.
+    in the first step, ValueError for steps beyond the last and for self-attention that does not fit into the
+    free memory; during the generation, ValueError for a second one and for a pipeline that denoises one
+    picture in several views, and RuntimeError where a cache or another patch skips attention.
     """
     checks.one_of("queries", queries, HALVES)
     if guidance is not None:
