@@ -144,8 +144,7 @@ class ClipFilter:
         near = texts @ picture[0]  # (class,), cosines
         kept = (near >= self.near_best * near.max()) | (near >= self.least)
         if self.captioner is not None:
-            [caption] = self._embed_texts([self.captioner(image)])
-            kept |= texts @ caption >= self.near_caption
+            kept |= texts @ self._embed_text(self.captioner(image)) >= self.near_caption
         return [name for name, stays in zip(classes, kept.tolist(), strict=True) if stays]
 
     def knows(self, text: str) -> bool:
@@ -156,18 +155,19 @@ class ClipFilter:
 
     @torch.no_grad()
     def embed(self, image, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Unit vectors of the image (1, dim) and of the texts (text, dim); a text is encoded once."""
+        """Unit vectors of the image (1, dim) and of the texts (text, dim). A text is encoded once, and by
+        itself: beside others its last digits would depend on them."""
         inputs = self.processor(images=as_rgb(image), return_tensors="pt").to(self.model.device)
         pixels = inputs["pixel_values"].to(self.model.dtype)
         picture = self.model.get_image_features(pixel_values=pixels).pooler_output
-        if missing := [text for text in dict.fromkeys(texts) if text not in self._embedded]:
-            self._embedded |= dict(zip(missing, self._embed_texts(missing), strict=True))
+        for text in texts:
+            if text not in self._embedded:
+                self._embedded[text] = self._embed_text(text)
         return F.normalize(picture, dim=-1), torch.stack([self._embedded[text] for text in texts]).to(picture)
 
-    def _embed_texts(self, texts: Sequence[str]) -> Tensor:
-        inputs = self.processor(text=list(texts), padding=True, truncation=True, return_tensors="pt")
-        output = self.model.get_text_features(**inputs.to(self.model.device))
-        return F.normalize(output.pooler_output, dim=-1)
+    def _embed_text(self, text: str) -> Tensor:
+        inputs = self.processor(text=text, truncation=True, return_tensors="pt").to(self.model.device)
+        return F.normalize(self.model.get_text_features(**inputs).pooler_output[0], dim=-1)
 
 
 class DiffusionFilter:

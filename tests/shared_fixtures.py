@@ -49,15 +49,17 @@ def started(module: str, arguments: list[str], said: Path, *, count: int = 1) ->
 
 
 def run(module: str, arguments: list[str], said: str, environment: dict[str, str]) -> None:
-    """The whole life of such a process."""
-    os.environ.update(environment | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"})
+    """The whole life of such a process; it computes with as many threads as the tests, since other sums of
+    numbers would be other files."""
+    threads = os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.update(environment | {"HF_HUB_OFFLINE": "1"})
     with open(said, "a") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
     sys.argv = [module, *arguments]
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(threads))
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 

@@ -79,7 +79,13 @@ class TestClip:
         finally:
             for hook in hooks:
                 hook.remove()
-        assert texts == [2, 1] and pictures == [1, 1, 1]
+        assert texts == [1] * len(CLASSES) and pictures == [1, 1, 1]
+
+    def test_a_text_is_what_it_is_in_any_company(self, image):
+        keep = ClipFilter.load("bundled", device="cpu")
+        _, [alone] = keep.embed(image, ["a cat"])
+        _, [*_, again] = ClipFilter.load("bundled", device="cpu").embed(image, ["a car and a tree", "a cat"])
+        assert torch.equal(alone, again)
 
     def test_it_loads_from_a_folder(self, clip, image, tmp_path):
         for part in clip:
