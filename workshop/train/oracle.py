@@ -36,6 +36,9 @@ from ovamnb.plumbing.files import whole
 from .stages import STAGES
 
 TRAINED = Path(__file__).with_name("oracle.safetensors")
+JUDGE = Path(__file__).with_name("judge.safetensors")
+"""Another one, by `--seed 1 --steps 2400 900`: it shares no scene and no first weight with the oracle that
+annotated for the shipped tokens, and can judge them."""
 STEPS = (1600, 700)
 """Of the U-Net alone, then of everything with the full resolution: an hour on one core."""
 WIDTHS = (32, 64, 128, 192)  # channels at a half, a quarter, an eighth, a sixteenth of the image
