@@ -14,7 +14,7 @@ from .tokens import Token, put_in
 from .trace import Trace
 
 
-def daam(trace: Trace, prompt: str, word: str | Token, *, image: int = 0) -> Tensor:
+def daam(trace: Trace, prompt: str, word: str | Token, *, image: int = 0, **choices) -> Tensor:
     """The map of a word of the prompt, (h, w): mean attention over heads and layers, summed over steps.
 
         heat = daam(trace, "a cat on grass", "cat")
@@ -25,8 +25,9 @@ def daam(trace: Trace, prompt: str, word: str | Token, *, image: int = 0) -> Ten
     and negative values set to 0; a word of several sub-tokens has the mean of their maps. The mask is where
     the map exceeds 0.4 of its maximum.
 
-    A `Token` takes the place of its word in the prompt (see `ovamnb.tokens.put_in`).
-    Raises KeyError for a word that is not in the prompt, and ValueError as `Trace.maps` does.
+    A `Token` takes the place of its word in the prompt (see `ovamnb.tokens.put_in`). `choices`: blocks and
+    steps, as for `Trace.maps`. Raises KeyError for a word that is not in the prompt, and ValueError as
+    `Trace.maps` does.
     """
     if trace.text_encoder is None:
         raise ValueError("DAAM reads the whole prompt: load the trace as `Trace.load(path, pipe)`.")
@@ -36,14 +37,14 @@ def daam(trace: Trace, prompt: str, word: str | Token, *, image: int = 0) -> Ten
     if isinstance(word, Token):
         word.require_model(trace.key_weights)
         states, places = put_in(states, places, [word] * len(places))
-    layers, _, count = trace.block_maps(states, image=image, queries="conditional")
+    layers, _, count = trace.block_maps(states, image=image, queries="conditional", **choices)
     grid = max((tuple(layer.shape[-2:]) for layer in layers), key=math.prod)
     tokens = [token for place in places for token in place]
     total = sum(
         F.interpolate(layer[None, tokens], size=grid, mode="bicubic", align_corners=False)[0].clamp(min=0)
         for layer in layers
     )
-    return total.mean(dim=0) * len(trace.steps) / count
+    return total.mean(dim=0) * len(choices.get("steps") or trace.steps) / count
 
 
 def attn2mask(
@@ -53,10 +54,12 @@ def attn2mask(
 
         scores = attn2mask(trace, "a photograph of a cat", "cat")
         mask = ov.resize(scores, image).argmax(dim=0)
-        mask = ov.dense_crf(ov.resize(scores, image).clamp(0, 1), image).argmax(dim=0)
+        sure = torch.stack([mask == 0, mask == 1]).float().clamp(0.01, 0.99)
+        mask = ov.dense_crf(sure, image).argmax(dim=0)
 
     Attn2Mask (arXiv 2309.01369), as OVAM's authors re-implemented it for their comparison: the step in the
-    middle of the denoising, and `beta` 0.2 for words, −0.2 for a `Token`. `word`: None takes the last one.
+    middle of the denoising, `beta` 0.2 for words, −0.2 for a `Token`, and a dense CRF that takes the mask for
+    almost certain. `word`: None takes the last one.
 
     Raises ValueError where that step was not recorded, and as `Trace.maps` does.
     """

@@ -29,6 +29,8 @@ class Example:
     count.
     `image`: the picture, of the same size; None where the model generates it, from `prompt` and `seed`.
     `prompt`: what the picture was generated from, or a caption; None where there is none.
+    `named`: the labels of the classes that the prompt names, in this or another word; None where all count.
+    Pixels of any other class are nobody's question: they are scored as background and left out, both.
     """
 
     name: str
@@ -36,10 +38,17 @@ class Example:
     image: Image.Image | None = None
     prompt: str | None = None
     seed: int | None = None
+    named: tuple[int, ...] | None = None
 
     def present(self) -> list[int]:
-        """The labels of the classes that it shows, in order."""
-        return [int(label) for label in np.unique(self.labels) if label not in (0, IGNORED)]
+        """The labels of the classes that it shows and, where that is known, its prompt names; in order."""
+        shown = [int(label) for label in np.unique(self.labels) if label not in (0, IGNORED)]
+        return [label for label in shown if self.named is None or label in self.named]
+
+    def unnamed(self) -> list[int]:
+        """The labels of the classes that it shows and its prompt does not name."""
+        shown = [int(label) for label in np.unique(self.labels) if label not in (0, IGNORED)]
+        return [label for label in shown if self.named is not None and label not in self.named]
 
 
 class Data:
@@ -51,7 +60,8 @@ class Data:
     Subclasses set `classes`; `names`, which are unique and do not depend on what was read before; and
     `truth`, a few words on where the labels come from. They define `read`, and `source` where the labels lie
     in files. `steps`, `guidance`: with how many denoising steps and which guidance scale a picture is
-    generated from its prompt and seed.
+    generated from its prompt and seed. `like`: which of the OVAM paper's two sets it is like, one object of a
+    plain prompt ("voc-sim") or free captions ("coco-cap"): the paper's values for that one then apply.
     """
 
     classes: tuple[str, ...] = ()
@@ -59,6 +69,7 @@ class Data:
     truth: str = "annotated by people"
     steps: int = 30
     guidance: float = 7.5
+    like: str = "voc-sim"
 
     def read(self, index: int) -> Example:
         """Example `index` from wherever it lies."""
@@ -90,7 +101,8 @@ class Data:
             digest = hashlib.sha256()
             for index in key:
                 example = self[index]
-                digest.update(repr((example.prompt, example.seed, example.labels.shape)).encode())
+                told = (example.prompt, example.seed, example.labels.shape)
+                digest.update(repr(told if example.named is None else (*told, example.named)).encode())
                 digest.update(np.ascontiguousarray(example.labels).tobytes())
                 if example.image is not None:
                     digest.update(example.image.tobytes())

@@ -1,8 +1,8 @@
 """The emoji data sets: rendered scenes with exact masks, and pictures that the bundled model generates,
-labelled by an oracle segmenter.
+labelled by a segmenter.
 
 A generated picture is not stored: its prompt and seed give it again on any machine, without a visible
-difference. Stored are its label map, since the oracle is the workshop's (`python -m
+difference. Stored are its label map, since the segmenter is the workshop's (`python -m
 workshop.make.label_sets`), and a thumbnail, to notice a model that generates another picture.
 """
 
@@ -16,7 +16,7 @@ from PIL import Image
 
 from ..emoji.sprites import CONCEPTS
 from ..emoji.streams import of_concept
-from .base import Data, Example
+from .base import IGNORED, Data, Example
 
 STEPS, GUIDANCE = 25, 4.0
 """The denoising steps and the guidance scale of the generated pictures."""
@@ -67,27 +67,46 @@ class Drawn(Data):
     def __init__(self, root: Path | None, split: str) -> None:
         folder = root or FOLDER
         index = json.loads((folder / f"{self.kind}.json").read_text())
-        trust = index["oracle"]
-        self.truth = (
-            f"an oracle segmenter's, outlines left out; its own mIoU is {trust['rendered']:.3f} on held-out "
-            f"rendered scenes ({trust['with borders']:.3f} outlines included), "
-            f"{trust['reconstructed']:.3f} on the same after the model's VAE"
-        )
         self.rows = [(i, row) for i, row in enumerate(index["pictures"]) if row["split"] == split]
         self.names = tuple(row["name"] for _, row in self.rows)
         tiles = np.asarray(Image.open(folder / f"{self.kind}.png"))
         self.labels = tiles.reshape(len(index["pictures"]), -1, tiles.shape[1])  # (picture, h, w)
+        self.truth = f"{self.judged(index['judge'])}; {self.left_out(len(index['dropped'][split]))}"
 
     def read(self, index: int) -> Example:
         tile, row = self.rows[index]
-        return Example(row["name"], self.labels[tile], prompt=row["prompt"], seed=row["seed"])
+        named = tuple(CONCEPTS.index(name) + 1 for name in row["named"])
+        return Example(row["name"], self.labels[tile], prompt=row["prompt"], seed=row["seed"], named=named)
+
+    @staticmethod
+    def judged(trust: dict[str, float]) -> str:
+        """Whose labels these are, and how far to trust them, in words."""
+        return (
+            f"a segmenter's that annotated for no token; its own mIoU is {trust['rendered']:.3f} on held-out "
+            f"rendered scenes ({trust['with borders']:.3f} outlines included), "
+            f"{trust['reconstructed']:.3f} on the same after the model's VAE"
+        )
+
+    def left_out(self, dropped: int) -> str:
+        """What does not count and why, in words: counted, from the label maps."""
+        examples = [self.read(i) for i in range(len(self.names))]
+        pixels = sum(example.labels.size for example in examples)
+        outlines = sum(int((example.labels == IGNORED).sum()) for example in examples)
+        unnamed = sum(int(np.isin(example.labels, example.unnamed()).sum()) for example in examples)
+        missing = sum(len(set(example.named) - {*example.present()}) for example in examples)
+        return (
+            f"of {len(examples) + dropped} pictures {dropped} are out, since they show none of the classes "
+            f"that the prompt names; {missing} named classes are missing in the others and not asked for; "
+            f"{outlines / pixels:.1%} of the pixels are outlines, which do not count; {unnamed / pixels:.1%} "
+            "show a class that the prompt does not name"
+        )
 
     def seen(self, index: int) -> np.ndarray:
         return np.array(self.rows[index][1]["thumbnail"], float)
 
 
 class Simple(Drawn):
-    """emoji-sim: "a photograph of a cat", as VOC-sim is made in the OVAM paper."""
+    """emoji-sim: "a photograph of a cat", as VOC-sim is made in the OVAM paper, also with a second class."""
 
     kind = "emoji-sim"
 
@@ -96,4 +115,4 @@ class Captioned(Drawn):
     """emoji-cap: free captions of one or two objects, as COCO-cap in the OVAM paper; they may name a class by
     another word."""
 
-    kind = "emoji-cap"
+    kind, like = "emoji-cap", "coco-cap"

@@ -1,14 +1,16 @@
 """Methods compared on labelled data, reported with numbers that a reviewer would trust.
 
-    methods.py    the methods
+    look.py       what a method is given of a picture, and the maps it can be asked for
+    methods.py    the methods: sharpened, scaled and cut; the papers' and ours
     metrics.py    confusion matrices of pixels, and the scores that follow from them
     run.py        an evaluation that can be interrupted, resumed and spread over processes
     store.py      what it leaves on disk
     split.py      the counts of one split, read back and added up
     report.py     the scores, as a table and as CSV
+    tune.py       the same chance for every method: decisions on validation pictures
     ablate.py     ablations: what each choice is worth
     arguments.py  the arguments that the commands share
 
-The commands are `python -m ovamnb.evaluation` and `python -m ovamnb.evaluation.ablate`; the data sets are in
+The commands are `python -m ovamnb.evaluation`, and `.tune` and `.ablate` behind it; the data sets are in
 `ovamnb/data/`.
 """

@@ -32,7 +32,8 @@ from ..select import evenly, on_grid
 from ..tokens import Token
 from ..unet import attention_grids, attentions, unet_of
 from .arguments import OR_BESIDE, arguments_of, both_splits, folder_for, limits, start, tokens_if_needed
-from .methods import TOKEN, Look, Method, ovam
+from .look import Look
+from .methods import OVAM, TOKEN, Method
 from .report import Report, show
 from .run import TIMESTEPS, Evaluation
 
@@ -114,11 +115,6 @@ def in_eight_bits(queries: Tensor) -> Tensor:
     return (queries / scale).round() * scale
 
 
-def by_maximum(scores: Tensor) -> Tensor:
-    """Each map of (..., h, w) divided by its maximum, its minimum left as it is: as OVAM and DAAM do."""
-    return scores / scores.amax(dim=(-2, -1), keepdim=True).clamp(min=1e-12)
-
-
 def ablations(pipe, steps: int) -> dict[str, dict[str, Method]]:
     """Group → setting → method, for this model's grids and heads and this number of recorded steps."""
     sides, heads = [max(grid) for grid in attention_grids(unet_of(pipe))], head_count(pipe)
@@ -142,13 +138,12 @@ def ablations(pipe, steps: int) -> dict[str, dict[str, Method]]:
             "int8": partial(cut, cast=in_eight_bits),
         },
         "sharpening": {
-            "none": ovam,
-            "none, divided by the maximum": partial(ovam, scale=by_maximum),
-            "weights": partial(ovam, sharpen="weigh"),
-            "completion": partial(ovam, sharpen="complete"),
-            "crf": partial(ovam, crf=True),
-            "weights+crf": partial(ovam, sharpen="weigh", crf=True),
-            "completion+crf": partial(ovam, sharpen="complete", crf=True),
+            f"{sharpen}{', divided by the maximum' * (scale == 'maximum')}{ends}": replace(
+                OVAM, sharpen=sharpen, scale=scale, crf=crf
+            )
+            for sharpen in ("none", "weights", "completion")
+            for scale in ("minmax", "maximum")
+            for crf, ends in (("none", ""), ("soft", " + soft crf"), ("hard", " + crf"))
         },
     }
 

@@ -1,190 +1,231 @@
-"""The methods: from the recording of a picture to a score of every class at every pixel.
+"""The methods: from the recording of a picture to a score of every class at every pixel, and to labels.
 
-    METHODS["ovam+completion"](look)        # (class, h, w) in 0 to 1, at the image's size
+    method = METHODS["ovam+completion"]
+    scores = method(look)                   # (class, h, w) in 0 to 1, at the image's size
+    cut_of(method)(scores, look.image)(.5)  # (h, w): 0 for the background, k for the k-th class
 
-A pixel gets the class of its highest score if that exceeds a threshold: `labels_at`. Every method's scores
-are scaled to 0…1, class by class, so that only the methods differ. To add one, write a function and add it to
-METHODS.
+A row of a table names a method and, if they are not its own, its settings: "ovam", "ovam:token", which
+queries with tokens, "ovam blocks=16+32 sharpen=completion crf=hard:token". To add a method, write a function
+of a `Look` and add it to METHODS.
 """
 
 from __future__ import annotations
 
+import ast
+import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 
 import torch
-from PIL import Image
 from torch import Tensor
 
-from ..baselines import attn2mask, daam
 from ..crf import after_crf, dense_crf
-from ..plumbing.english import mentions, with_article
+from ..plumbing import checks
 from ..recipe import SegmentRecipe
 from ..refine import complete, minmax, resize, weigh
-from ..segmentation import labels_of, segment, that_fit
-from ..tokens import Token
-from ..trace import Trace
+from ..segmentation import labels_of, segment
+from .look import MAPS, Look
+
+Method = Callable[[Look], Tensor]
+Cut = Callable[[Tensor, object], Callable[[float], Tensor]]
+"""(scores (class, h, w), image) → threshold → labels (h, w)."""
+TOKEN = ":token"
+SURE = 0.99  # what a mask's pixels are given as probability: the CRF that OVAM uses clips to [.01, .99]
+FLOORS = {"voc-sim": (0.85, 0.95), "coco-cap": (0.91, 0.99)}
+"""The OVAM paper's smallest weights by self-attention on its two sets, for words and for tokens."""
+PAPER: dict[str, dict[str, tuple[float, float]]] = {
+    "daam": {"voc-sim": (0.4, 0.8), "coco-cap": (0.4, 0.8)},
+    "attn2mask": {"voc-sim": (0.4, 0.6), "coco-cap": (0.4, 0.6)},  # (1 − β) / 2 of β = 0.2 and −0.2
+    "ovam+weights+crf": {"voc-sim": (0.4, 0.75), "coco-cap": (0.5, 0.8)},
+}
+"""Method → set of the OVAM paper → the thresholds used there, for words and for tokens."""
+
+
+def plain(scores: Tensor, image) -> Callable[[float], Tensor]:
+    """A pixel gets the class of its highest score where that exceeds the threshold."""
+    return lambda threshold: labels_of(scores, threshold).cpu()
+
+
+def before_crf(scores: Tensor, image) -> Callable[[float], Tensor]:
+    """The papers' order: threshold, a hard mask, a dense CRF that takes the mask for almost certain, and the
+    more probable label. OVAM does it for one class a picture; several classes share one CRF here."""
+    kept: dict[bytes, Tensor] = {}
+
+    def labels(threshold: float) -> Tensor:
+        hard = plain(scores, image)(threshold)
+        key = hard.numpy().tobytes()
+        if key not in kept:
+            certain = torch.nn.functional.one_hot(hard, len(scores) + 1).permute(2, 0, 1).float()
+            kept[key] = dense_crf(certain.clamp(1 - SURE, SURE), image).argmax(dim=0)
+        return kept[key]
+
+    return labels
+
+
+def cut_of(method: Method) -> Cut:
+    """How a method's scores become labels."""
+    return before_crf if getattr(method, "crf", "") == "hard" else plain
 
 
 @dataclass(frozen=True)
-class Look:
-    """All that a method knows of a picture.
+class Attention:
+    """OVAM and its kin: maps of words from a recording, sharpened, scaled and cut.
 
-    `trace`: recorded while the model generated the picture from `prompt`, or while it denoised the noised
-    picture with `prompt`. `asked`: the classes to find. `tokens`: class → the token to query with instead of
-    its word. `row`: the picture's index in the recorded batch.
+    `maps`: each class "alone" in a text, all "together" in one, or in the picture's "prompt", as DAAM.
+    `blocks`, `steps`, `queries`: see `Look.choices` and `Look.steps`. `sharpen`: "completion" by
+    self-attention, as in DiffSegmenter, `power` times; or "weights", multiplied by the attention that each
+    pixel receives, as in OVAM, from `floor` (None: the paper's) to 1. `scale`: scores are the maps divided by
+    their "maximum", or scaled to 0…1 by "minmax", or so on their "grid", before they are resized. `crf`:
+    "hard", the papers' order: cut, then a dense CRF; "soft": scores go into the CRF and are cut afterwards.
+    `tried`: how many settings these were chosen from.
     """
 
-    pipe: object
-    image: Image.Image
-    trace: Trace
-    prompt: str
-    asked: tuple[str, ...]
-    tokens: Mapping[str, Token] = field(default_factory=dict)
-    row: int = 0
+    maps: str = "alone"
+    blocks: str = ""
+    steps: str = "all"
+    queries: str = ""
+    sharpen: str = "none"
+    power: int = 1
+    floor: float | None = None
+    scale: str = "minmax"
+    crf: str = "none"
+    tried: int = 1
 
-    def asks(self) -> list[str | Token]:
-        """The query of each class: its token, or else its word."""
-        return [self.tokens.get(name, name) for name in self.asked]
+    def __post_init__(self) -> None:
+        checks.one_of("maps", self.maps, tuple(MAPS))
+        checks.one_of("sharpen", self.sharpen, ("none", "weights", "completion"))
+        checks.one_of("scale", self.scale, ("minmax", "maximum", "grid"))
+        checks.one_of("crf", self.crf, ("none", "soft", "hard"))
+
+    def __call__(self, look: Look) -> Tensor:
+        heats = MAPS[self.maps](look, **look.choices(self.blocks, self.steps, self.queries))
+        if self.sharpen == "completion":
+            heats = complete(heats, look.affinity(), power=self.power)
+        if self.scale == "grid":
+            heats = minmax(heats)
+        scores = resize(heats, look.image)
+        if self.scale == "minmax":
+            scores = minmax(scores)
+        elif self.scale == "maximum":
+            scores = scores / scores.amax(dim=(-2, -1), keepdim=True).clamp(min=1e-12)
+        if self.sharpen == "weights":
+            floor = FLOORS[look.like][bool(look.tokens)] if self.floor is None else self.floor
+            scores = weigh(scores, look.affinity(), floor=floor)
+        return after_crf(scores, look.image) if self.crf == "soft" else scores
 
 
-Method = Callable[[Look], Tensor]
+@dataclass(frozen=True)
+class Segmenter:
+    """DiffSegmenter, which records the picture itself instead of using a trace.
 
-
-def ovam(
-    look: Look, *, sharpen: str | None = None, crf: bool = False, together: bool = False, scale=minmax
-) -> Tensor:
-    """OVAM: each class in a text of its own, "a photograph of a cat", or all `together` in one.
-
-    `sharpen`: "weigh" multiplies by the attention that each pixel receives, as OVAM does (floor 0.85, for
-    tokens 0.95); "complete" completes the maps by self-attention, as DiffSegmenter does. `scale`: maps
-    (class, h, w) → scores.
+    `recipe`: "tuned", that of the model's folder, or the "paper"'s; `changes` of its fields. `crf`, `tried`:
+    as for `Attention`; the "soft" CRF is that of `ov.segment(crf=True)`.
     """
-    heats = torch.stack(together_maps(look) if together else [alone_map(look, ask) for ask in look.asks()])
-    affinity = finest_affinity(look) if sharpen else None
-    if sharpen == "weigh":
-        heats = weigh(heats, affinity, floor=0.95 if look.tokens else 0.85)
-    elif sharpen == "complete":
-        heats = complete(heats, affinity)
-    scores = scale(resize(heats, look.image))
-    return after_crf(scores, look.image) if crf else scores
+
+    recipe: str = "tuned"
+    changes: Mapping[str, object] = field(default_factory=dict)
+    crf: str = "none"
+    tried: int = 1
+
+    def __post_init__(self) -> None:
+        checks.one_of("recipe", self.recipe, ("tuned", "paper"))
+        checks.one_of("crf", self.crf, ("none", "soft", "hard"))
+
+    def __call__(self, look: Look) -> Tensor:
+        base = SegmentRecipe.of(look.pipe) if self.recipe == "tuned" else SegmentRecipe()
+        recipe = base.changed(self.changes)
+        return segment(look.pipe, look.image, look.asks(), recipe=recipe, crf=self.crf == "soft").scores
 
 
-def alone_map(look: Look, ask: str | Token) -> Tensor:
-    """The map (h, w) of one class, queried alone."""
-    if isinstance(ask, Token):
-        return look.trace.maps(ask, image=look.row)[ask.word]
-    return look.trace.maps(f"a photograph of {with_article(ask)}", image=look.row)[ask]
-
-
-def together_maps(look: Look) -> list[Tensor]:
-    """The maps (h, w) of all classes, queried in one text, where they compete; in several texts if one cannot
-    hold them all."""
-    if look.tokens:
-        maps = look.trace.maps(look.asks(), image=look.row)
-        return [maps[name] for name in look.asked]
-
-    def sentence(names: tuple[str, ...]) -> str:
-        return f"a photograph of {listed(names)}"
-
-    groups = that_fit(look.pipe, look.asked, sentence)
-    found = (look.trace.maps(sentence(group), image=look.row) for group in groups)
-    return [
-        maps.values[place].mean(dim=0)
-        for group, maps in zip(groups, found, strict=True)
-        for place in maps.text.places(group)
-    ]
-
-
-def daam_scores(look: Look) -> Tensor:
-    """DAAM finds words of the prompt only: a class that is not among them scores 0 everywhere."""
-    device = next(iter(look.trace.key_weights.values())).device
-    heats = [
-        daam(look.trace, look.prompt, ask, image=look.row)
-        if mentions(look.prompt, name)
-        else torch.zeros(1, 1, device=device)
-        for name, ask in zip(look.asked, look.asks(), strict=True)
-    ]
-    return torch.stack([minmax(resize(heat, look.image)) for heat in heats])
-
-
-def attn2mask_scores(look: Look) -> Tensor:
-    """Attn2Mask: one step's map m against the background's 1 − m − β, then a dense CRF; the paper's mask is
-    where the score exceeds 0.5."""
-    scores = []
-    for name, ask in zip(look.asked, look.asks(), strict=True):
-        text = ask if isinstance(ask, Token) else f"a photograph of {with_article(ask)}"
-        pair = resize(attn2mask(look.trace, text, name, image=look.row), look.image).clamp(min=0)
-        scores.append(dense_crf(pair / pair.sum(dim=0), look.image)[1])
-    return torch.stack(scores)
-
-
-def diffsegmenter(look: Look, *, recipe: SegmentRecipe | None = None, crf: bool = False) -> Tensor:
-    """DiffSegmenter, with the recipe that was tuned for the model, or another. It records the picture itself
-    instead of using `look.trace`."""
-    return segment(look.pipe, look.image, look.asks(), recipe=recipe, crf=crf).scores
-
-
+OVAM = Attention()
 METHODS: dict[str, Method] = {
-    "daam": daam_scores,
-    "attn2mask": attn2mask_scores,
-    "ovam": ovam,
-    "ovam+weights+crf": partial(ovam, sharpen="weigh", crf=True),
-    "ovam+completion": partial(ovam, sharpen="complete"),
-    "ovam+completion+crf": partial(ovam, sharpen="complete", crf=True),
-    "ovam-together+completion+crf": partial(ovam, sharpen="complete", crf=True, together=True),
-    "diffsegmenter": diffsegmenter,
-    "diffsegmenter-paper": partial(diffsegmenter, recipe=SegmentRecipe()),
-    "diffsegmenter+crf": partial(diffsegmenter, crf=True),
+    "daam": Attention(maps="prompt", scale="maximum"),
+    "attn2mask": Attention(steps="middle", queries="unconditional", scale="grid", crf="hard"),
+    "ovam+weights+crf": Attention(queries="unconditional", sharpen="weights", scale="maximum", crf="hard"),
+    "diffsegmenter-paper": Segmenter(recipe="paper"),
+    "ovam": OVAM,
+    "ovam+completion": replace(OVAM, sharpen="completion"),
+    "ovam+completion+crf": replace(OVAM, sharpen="completion", crf="hard"),
+    "ovam+completion+soft-crf": replace(OVAM, sharpen="completion", crf="soft"),
+    "ovam-together+completion+soft-crf": replace(OVAM, maps="together", sharpen="completion", crf="soft"),
+    "diffsegmenter": Segmenter(),
+    "diffsegmenter+crf": Segmenter(crf="hard"),
+    "diffsegmenter+soft-crf": Segmenter(crf="soft"),
 }
-PAPER: dict[str, tuple[float, float]] = {
-    "daam": (0.4, 0.8),
-    "attn2mask": (0.5, 0.5),
-    "ovam+weights+crf": (0.4, 0.75),
-}
-"""Method → the thresholds that its paper gives, for words and for tokens."""
-TOKEN = ":token"
+"""The first four are the papers' own, in the papers' order of steps; the others are ours."""
 
 
 def parse(row: str, methods: Mapping[str, Method] = METHODS) -> tuple[Method, bool]:
-    """A name such as "ovam+completion:token" → the method, and whether it queries with tokens. ValueError,
-    naming the methods, for an unknown one."""
-    name = row.removesuffix(TOKEN)
+    """A row such as "ovam sharpen=completion:token" → the method, and whether it queries with tokens.
+    ValueError, naming what there is, for an unknown method or setting."""
+    text = row.removesuffix(TOKEN)
+    name, settings = (text, []) if text in methods else (text.split(" ")[0], shlex.split(text)[1:])
     if name not in methods:
         raise ValueError(
             f"There is no method '{name}': choose of {', '.join(methods)}; with '{TOKEN}' behind it, one "
             "asks with tokens."
         )
-    return methods[name], row.endswith(TOKEN)
+    method = methods[name]
+    if settings:
+        method = _with_settings(name, method, dict(part.partition("=")[::2] for part in settings))
+    return method, row.endswith(TOKEN)
 
 
-def needs_crf(row: str) -> bool:
+def _with_settings(name: str, method: Method, settings: Mapping[str, str]) -> Method:
+    """The method with settings changed that are given as text."""
+    if not is_dataclass(method):
+        raise ValueError(f"'{name}' has no settings to change.")
+    own = {each.name: getattr(method, each.name) for each in fields(method)}
+    inner = {each.name for each in fields(SegmentRecipe)} if isinstance(method, Segmenter) else set()
+    for setting in settings:
+        if setting not in own.keys() - {"changes"} | inner:
+            known = ", ".join(sorted(own.keys() - {"changes"} | inner))
+            raise ValueError(f"'{name}' has no setting '{setting}': choose of {known}.")
+    try:
+        values = {
+            k: v if isinstance(own.get(k), str) or k in STRINGS else read(v) for k, v in settings.items()
+        }
+        changes = {k: v for k, v in values.items() if k in inner}
+        outer = {k: v for k, v in values.items() if k not in inner}
+        return replace(method, **outer, **({"changes": {**own["changes"], **changes}} if changes else {}))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"'{name}': {error}") from None
+
+
+STRINGS = ("template", "blocks", "subtokens", "latents")  # settings of a recipe that stay text
+
+
+def read(text: str) -> object:
+    """A number, a tuple, a mapping or a truth value written as in Python; ValueError for anything else."""
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        raise ValueError(
+            f"'{text}' is no number, tuple or mapping, such as 2, (100,200) or {{1:.5}}."
+        ) from None
+
+
+def needs_crf(row: str, methods: Mapping[str, Method] = METHODS) -> bool:
     """Whether a method needs the dense CRF, an optional dependency."""
-    return "crf" in row or row.startswith("attn2mask")
+    method, _ = parse(row, methods)
+    return getattr(method, "crf", "none") != "none"
 
 
-def paper_threshold(row: str) -> float | None:
-    """The threshold that the method's paper gives, if it gives one."""
-    pair = PAPER.get(row.removesuffix(TOKEN))
+def tried(row: str, methods: Mapping[str, Method] = METHODS) -> int:
+    """How many settings a row's were chosen from, on validation pictures; 1 where none were compared."""
+    try:
+        return getattr(parse(row, methods)[0], "tried", 1)
+    except ValueError:  # of a table made with methods of one's own
+        return 1
+
+
+def paper_threshold(row: str, like: str = "voc-sim") -> float | None:
+    """The threshold that the OVAM paper gives for a method, on its set that the data are `like`; None where
+    it gives none."""
+    pair = PAPER.get(row.removesuffix(TOKEN), {}).get(like)
     return None if pair is None else pair[row.endswith(TOKEN)]
 
 
-def labels_at(scores: Tensor, asked: Sequence[int], threshold: float) -> Tensor:
-    """scores (class, h, w) of the labels `asked` → (h, w) int64: the label of the highest score where it
-    exceeds the threshold, else 0."""
-    return torch.tensor([0, *asked])[labels_of(scores, threshold).cpu()]
-
-
-def listed(names: Sequence[str]) -> str:
-    """ "a cat, a car and a tree"; "something" where there is no name."""
-    if not names:
-        return "something"
-    *head, last = map(with_article, names)
-    return f"{', '.join(head)} and {last}" if head else last
-
-
-def finest_affinity(look: Look) -> Tensor:
-    """The self-attention of the finest grid that was recorded, (h·w, h·w)."""
-    grid = max(look.trace.affinities, key=lambda grid: grid[0] * grid[1])
-    return look.trace.self_attention(grid, image=look.row)
+def labels_at(labels: Tensor, asked: Sequence[int]) -> Tensor:
+    """Labels (h, w) that count the asked classes from 1 → the classes' own labels, (h, w) int64."""
+    return torch.tensor([0, *asked])[labels]

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import torch
+from scipy.stats import bootstrap
 from torch import Tensor
 from torchmetrics.classification import MulticlassJaccardIndex
 from torchmetrics.functional.classification import multiclass_confusion_matrix
@@ -76,22 +78,35 @@ def overlap(table: Tensor) -> tuple[Tensor, Tensor]:
 def interval(
     both: Tensor, either: Tensor, *, draws: int = 1000, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
-    """The bootstrap confidence interval of the mean IoU, resampling the pictures.
+    """The confidence interval of the mean IoU: the bootstrap over pictures, corrected for its bias.
 
         low, high = interval(both, either)          # (picture, class): of `overlap`, without the background
 
-    Each of `draws` resamples takes as many pictures as there are, with replacement; the mean IoU of a share
-    `level` of them lies in the interval. It says what other pictures of the same kind might give, nothing of
-    another model or another training. (torchmetrics' BootStrapper copies a metric for every resample; here
-    all are one matrix product.)
+    Each of `draws` resamples takes as many pictures as there are, with replacement. Quantiles of their scores
+    would lie off the score itself, since the mean IoU is no mean over pictures: a class with few of them
+    drops out of some resamples. BCa (Efron 1987; scipy's `bootstrap`) corrects for that and for skewness. The
+    interval says what other pictures of the same kind might give, nothing of another model or another
+    training. Where all pictures score the same, it is that score.
     """
-    count = len(both)
-    chosen = torch.randint(count, (draws, count), generator=torch.Generator().manual_seed(seed))
-    weights = torch.zeros(draws, count, dtype=torch.double)
-    weights.scatter_add_(1, chosen, torch.ones(draws, count, dtype=torch.double))
-    scores = (weights @ both.double()) / (weights @ either.double())  # 0 / 0 = NaN: in no resampled picture
-    low, high = scores.nanmean(dim=1).nanquantile(torch.tensor([(1 - level) / 2, (1 + level) / 2]).double())
-    return float(low), float(high)
+    numbers = np.arange(len(both))
+    both, either = both.double().numpy(), either.double().numpy()
+
+    def score(chosen: np.ndarray, axis: int = -1) -> np.ndarray:
+        """The mean IoU of each resample: picture numbers (..., picture) → (...)."""
+        weights = np.apply_along_axis(np.bincount, -1, chosen, minlength=len(both)).astype(float)
+        with np.errstate(invalid="ignore"):  # 0 / 0 = NaN: a class in no resampled picture
+            return np.nanmean((weights @ both) / (weights @ either), axis=-1)
+
+    point = float(score(numbers))
+    if len(numbers) < 2:
+        return point, point
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that all resamples are alike, which is answered below
+        found = bootstrap(
+            (numbers,), score, n_resamples=draws, confidence_level=level, method="BCa",
+            rng=np.random.default_rng(seed), vectorized=True,
+        ).confidence_interval  # fmt: skip
+    return (point, point) if np.isnan(found.low) else (float(found.low), float(found.high))
 
 
 def ratio(both: Tensor, either: Tensor) -> float:

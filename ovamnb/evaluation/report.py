@@ -19,18 +19,22 @@ from pathlib import Path
 
 from ..data import DATA
 from ..plumbing.files import whole
-from .methods import TOKEN, paper_threshold
+from .methods import SURE, TOKEN, paper_threshold, tried
 from .metrics import interval, iou, mean_iou, ratio
 from .split import Split
 
 COLUMNS = (
     "method",
     "asked by",
+    "tried",
     "threshold",
     "mIoU",
     "low",
     "high",
     "with background",
+    "unnamed left out",
+    "one class",
+    "several classes",
     "named in the prompt",
     "not named",
     "mean per picture",
@@ -39,6 +43,11 @@ COLUMNS = (
     "at the best",
     "seconds a picture",
 )
+"""tried: the settings that were compared on the validation pictures, each at all thresholds. unnamed left
+out: without the pixels of classes that the prompt does not name. one class, several classes: of pictures in
+which so many were asked for. named in the prompt, not named: the asked classes whose word stands in the
+prompt, and the others. at the paper's threshold: at the value that the OVAM paper gives for the method."""
+SHOWN = (*COLUMNS[:7], "unnamed left out", "one class", "several classes", *COLUMNS[-4:-1])
 
 
 class Report:
@@ -65,13 +74,17 @@ class Report:
         both, either = self.test.overlaps(row, chosen)
         low, high = interval(both, either)
         named = self.test.named()
+        several = [
+            mean_iou(self.test.total(row, chosen, which=lambda p, many=many: (len(p["asked"]) > 1) == many))
+            for many in (False, True)
+        ]
         apart = [
             ratio((both * part).sum(dim=0), (either * part).sum(dim=0))
             if partly_named(self.test)
             else math.nan
             for part in (named, ~named)
         ]
-        own, best = paper_threshold(row), highest(swept)
+        own, best = paper_threshold(row, self.test.settings.get("like", "voc-sim")), highest(swept)
         per_picture = [ratio(b, e) for b, e in zip(both, either, strict=True) if e.any()]
         return dict(
             zip(
@@ -79,11 +92,14 @@ class Report:
                 (
                     row.removesuffix(TOKEN),
                     "tokens" if row.endswith(TOKEN) else "words",
+                    str(tried(row)),
                     self.test.thresholds[chosen],
                     swept[chosen],
                     low,
                     high,
                     mean_iou(total, background=True),
+                    mean_iou(self.test.total(row, chosen, unnamed=False)),
+                    *several,
                     *apart,
                     sum(per_picture) / len(per_picture),
                     math.nan if own is None else swept[self.test.thresholds.index(own)],
@@ -111,18 +127,20 @@ class Report:
             f"{settings['dtype']}, seed {settings['seed']}",
             f"truth: {settings['truth']}",
             f"known: {known}",
-            f"thresholds: the best on {len(self.validation.pictures)} validation pictures; 'at the best': "
-            "the best on the test pictures themselves (oracle knowledge)",
-            "low, high: 95 % of 1000 bootstrap draws over the test pictures, at the same threshold",
+            f"thresholds and settings: the best on {len(self.validation.pictures)} validation pictures, of "
+            "as many settings as stand under 'tried', each at all thresholds; 'at the best': the best "
+            "threshold on the test pictures themselves (oracle knowledge)",
+            "order: the threshold, then, for '+crf' and 'crf=hard', a dense CRF that takes the mask for "
+            f"{SURE:.0%} certain; for 'soft' the CRF first, then the threshold",
+            "low, high: 95 % of 1000 bootstrap draws over the test pictures (BCa), at the same threshold",
             "versions: " + ", ".join(f"{name} {number}" for name, number in settings["versions"].items()),
         ]
 
     def text(self) -> str:
         """The table, as text."""
         lines = [*self.header(), ""]
-        shown = ("method", "asked by", "threshold", "mIoU", "low", "high", *COLUMNS[6:])
-        table = [shown, *([show(score[name]) for name in shown] for score in self.scores)]
-        widths = [max(len(row[i]) for row in table) for i in range(len(shown))]
+        table = [SHOWN, *([show(score[name]) for name in SHOWN] for score in self.scores)]
+        widths = [max(len(row[i]) for row in table) for i in range(len(SHOWN))]
         lines += [
             "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in table
         ]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from ..crf import load_crf
 from ..data.base import Data, Example, require_names
 from ..images import prepare, record_image
 from ..pipelines import factor
-from ..plumbing.english import mentions
+from ..plumbing.english import listed, mentions
 from ..plumbing.files import clear_partials
 from ..recipe import SegmentRecipe
 from ..recorder import record
@@ -35,7 +35,8 @@ from ..select import evenly
 from ..tokens import Token
 from ..trace import Trace
 from ..unet import attention_grids
-from .methods import METHODS, TOKEN, Look, Method, labels_at, listed, needs_crf, parse
+from .look import Look
+from .methods import METHODS, TOKEN, Method, cut_of, labels_at, needs_crf, parse
 from .metrics import confusion
 from .store import (
     SETTINGS,
@@ -50,6 +51,7 @@ from .store import (
 )
 
 THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(2, 20))
+PROBE = 0.5
 TIMESTEPS = (50, 150, 300, 450)
 """The timesteps whose noise a given picture is recorded with."""
 KNOWN = ("classes", "filter", "nothing")
@@ -144,6 +146,7 @@ class Evaluation:
             "pictures": [data.names[index] for index in chosen],
             "contents": data.content_hash(chosen),
             "drawing": [data.steps, data.guidance],
+            "like": data.like,
             "seed": self.seed,
             "timesteps": list(TIMESTEPS),
             "thresholds": list(THRESHOLDS),
@@ -156,7 +159,8 @@ class Evaluation:
 
     def count(self, data: Data, index: int, rows: Sequence[str], done: dict) -> dict:
         """What is written of one picture. `tables`: method → the confusion among `labels`, those that occur,
-        at each of THRESHOLDS; `asked`: the queried labels; `included`: those of them that the prompt names;
+        at each of THRESHOLDS; `asked`: the queried labels; `included`: those of them that stand in the
+        prompt; `unnamed`: labels that nobody asked for, since the prompt does not name them in any word;
         `seconds`; `bytes a step`: of one step's queries in float16."""
         example = data[index]
         start = time.perf_counter()
@@ -170,23 +174,30 @@ class Evaluation:
         names = tuple(data.classes[label - 1] for label in asked)
         seconds = {"look": time.perf_counter() - start} | done.get("seconds", {})
         looks = {
-            with_tokens: self.look(self.pipe, image, trace, prompt, names, self.tokens if with_tokens else {})
+            with_tokens: self.look(
+                self.pipe, image, trace, prompt, names, self.tokens if with_tokens else {}, like=data.like
+            )
             for with_tokens in (False, True)
         }
         truth = torch.tensor(example.labels, dtype=torch.int64)
-        labels = sorted({0, *asked, *example.present()})
+        unnamed = [label for label in example.unnamed() if label not in asked]
+        labels = sorted({0, *asked, *example.present(), *unnamed})
         tables = dict(done.get("tables", {}))
         for row in rows:
             method, with_tokens = parse(row, self.methods)
             start = time.perf_counter()
-            scores = method(looks[with_tokens]) if asked else torch.zeros(0, *truth.shape)
+            cut = lambda threshold: torch.zeros_like(truth)  # noqa: E731
+            if asked:
+                cut = cut_of(method)(method(looks[with_tokens]), image)
+                cut(PROBE)  # what one mask costs, the sweep over the others left out
             seconds[row] = time.perf_counter() - start
-            tables[row] = counts_at(scores, truth, asked, labels, len(data.classes))
+            tables[row] = counts_at(cut, truth, asked, labels, len(data.classes))
         return {
             "name": example.name,
             "labels": labels,
             "asked": asked,
             "included": [k for k, name in zip(asked, names, strict=True) if mentions(prompt, name)],
+            "unnamed": unnamed,
             "seconds": {name: round(value, 3) for name, value in seconds.items()},
             "bytes a step": step_bytes(trace),
             "tables": tables,
@@ -202,7 +213,9 @@ class Evaluation:
     def draw(self, data: Data, index: int, example: Example) -> tuple[Image.Image, Trace]:
         """The picture, generated again from its prompt and seed, and its recording."""
         grid = finest_grid(self.pipe)
-        with record(self.pipe, self_attention=(grid,), **{"device": None} | self.recording) as trace:
+        # Both halves: OVAM's published code reads the one without the prompt.
+        usual = {"device": None, "queries": "both" if data.guidance > 1 else "conditional"}
+        with record(self.pipe, self_attention=(grid,), **usual | self.recording) as trace:
             [image] = self.pipe(
                 example.prompt,
                 num_inference_steps=data.steps,
@@ -244,17 +257,18 @@ def check_rows(
                 f"'{row}' needs a token for each class, and there is none for {', '.join(without)}: optimise "
                 "one with `ov.optimize_token`, and give the file that `ov.save_tokens` writes."
             )
-    if any(map(needs_crf, rows)):
+    if any(needs_crf(row, methods) for row in rows):
         load_crf()
 
 
 def counts_at(
-    scores: Tensor, truth: Tensor, asked: Sequence[int], labels: Sequence[int], classes: int
+    cut: Callable[[float], Tensor], truth: Tensor, asked: Sequence[int], labels: Sequence[int], classes: int
 ) -> list[list[list[int]]]:
-    """The confusion among `labels` at each of THRESHOLDS, from scores (class, h, w) of the labels `asked`."""
+    """The confusion among `labels` at each of THRESHOLDS. `cut`: threshold → labels (h, w) that count the
+    `asked` classes from 1."""
     found = []
     for threshold in THRESHOLDS:
-        predicted = labels_at(scores, asked, threshold) if asked else torch.zeros_like(truth)
+        predicted = labels_at(cut(threshold), asked)
         found.append(confusion(predicted, truth, classes)[labels][:, labels].tolist())
     return found
 

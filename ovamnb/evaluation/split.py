@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -33,16 +34,26 @@ class Split:
         first, *others = [picture.get("tables", {}) for picture in self.pictures]
         return [row for row in first if all(row in other for other in others)]
 
-    def table(self, picture: dict, row: str, k: int) -> Tensor:
-        """The confusion (class + 1, class + 1) of a method on a picture, at threshold number k."""
+    def table(self, picture: dict, row: str, k: int, *, unnamed: bool = True) -> Tensor:
+        """The confusion (class + 1, class + 1) of a method on a picture, at threshold number k. `unnamed`:
+        pixels of classes that nobody asked for count as background; else they do not count."""
         labels = torch.tensor(picture["labels"])
         table = torch.zeros(len(self.classes) + 1, len(self.classes) + 1, dtype=torch.int64)
         table[labels[:, None], labels] = torch.tensor(picture["tables"][row][k])
+        others = picture.get("unnamed", [])
+        if unnamed:
+            table[0] += table[others].sum(dim=0)
+        table[others] = 0
         return table
 
-    def total(self, row: str, k: int) -> Tensor:
-        """The confusion of all pictures together."""
-        return sum(self.table(picture, row, k) for picture in self.pictures)
+    def total(
+        self, row: str, k: int, *, unnamed: bool = True, which: Callable[[dict], bool] = lambda picture: True
+    ) -> Tensor:
+        """The confusion of all pictures together, or of those that `which` takes."""
+        classes = len(self.classes) + 1
+        chosen = (picture for picture in self.pictures if which(picture))
+        tables = (self.table(picture, row, k, unnamed=unnamed) for picture in chosen)
+        return sum(tables, torch.zeros(classes, classes, dtype=torch.int64))
 
     def sweep(self, row: str) -> list[float]:
         """The mean IoU at each threshold."""

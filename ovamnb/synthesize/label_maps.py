@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -10,15 +10,16 @@ from torch import Tensor
 from ..crf import after_crf
 from ..data.base import IGNORED
 from ..evaluation import methods
+from ..evaluation.look import Look
 
 
-def with_doubt(look: methods.Look) -> Tensor:
+def with_doubt(look: Look) -> Tensor:
     """The mean of OVAM's completed map and what a dense CRF makes of it, (class, h, w) in 0 to 1.
 
     A dense CRF is overconfident: nearly all its probabilities are close to 0 or 1, right or wrong, and no
     threshold separates these. Where it contradicts the map, their mean lies in the middle.
     """
-    scores = methods.ovam(look, sharpen="complete")
+    scores = methods.METHODS["ovam+completion"](look)
     return (scores + after_crf(scores, look.image)) / 2
 
 
@@ -26,22 +27,29 @@ METHODS: dict[str, methods.Method] = methods.METHODS | {"ovam+completion+crf-mea
 """The methods that can make masks: those of the evaluation, and one whose scores show its uncertainty."""
 
 
-def label_map(scores: Tensor, labels: Sequence[int], low: float, high: float) -> Tensor:
+def label_map(
+    scores: Tensor,
+    labels: Sequence[int],
+    low: float,
+    high: float,
+    cut: Callable[[float], Tensor] | None = None,
+) -> Tensor:
     """(h, w) uint8: the label of the highest score where that exceeds `high`; 0, the background, where none
     exceeds `low`; 255 between, which does not count.
 
         label_map(torch.tensor([[[0.1, 0.5, 0.9]]]), [3], low=0.2, high=0.8)     # [[0, 255, 3]]
 
-    `scores` (class, h, w) of the classes with these `labels`. OVAM (arXiv 2403.14291) leaves out everything
-    but its classes, so that its sets have no background; with low = high every pixel counts.
+    `scores` (class, h, w) of the classes with these `labels`. `cut`: how scores become labels at a threshold
+    (`ovamnb.evaluation.methods.cut_of`), where a CRF comes after the cut. OVAM (arXiv 2403.14291) leaves out
+    everything but its classes, so that its sets have no background; with low = high every pixel counts.
 
     Raises ValueError for thresholds out of order.
     """
     check_band(low, high)
-    best, index = scores.max(dim=0)
-    named = torch.tensor(labels, dtype=torch.uint8)[index.cpu()]
-    best = best.cpu()
-    return torch.where(best > high, named, torch.where(best > low, IGNORED, 0).to(torch.uint8))
+    cut = cut or methods.plain(scores, None)
+    sure, perhaps = cut(high), cut(low)
+    named = torch.tensor([0, *labels], dtype=torch.uint8)[sure]
+    return torch.where(sure > 0, named, torch.where(perhaps > 0, IGNORED, 0).to(torch.uint8))
 
 
 def check_band(low: float, high: float) -> None:

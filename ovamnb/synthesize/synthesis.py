@@ -23,7 +23,8 @@ from tqdm.auto import tqdm
 
 from ..crf import load_crf
 from ..data.base import IGNORED, Data
-from ..evaluation.methods import TOKEN, Look, needs_crf, parse
+from ..evaluation.look import Look
+from ..evaluation.methods import TOKEN, cut_of, needs_crf, parse
 from ..evaluation.store import model_settings, parts_hash, tokens_hash, write
 from ..pipelines import factor
 from ..plumbing.english import with_article
@@ -110,7 +111,8 @@ class Synthesis:
         h, w = self.pixels()
         grid = attention_grids(self.pipe.unet, (h // factor(self.pipe), w // factor(self.pipe)))[0]
         steps = {*evenly(self.steps, self.recorded)}
-        if any(row.startswith("attn2mask") for row in (self.row, *self.also)):
+        methods = [parse(row, METHODS)[0] for row in (self.row, *self.also)]
+        if any(getattr(method, "steps", "all") == "middle" for method in methods):
             self.pipe.scheduler.set_timesteps(self.steps)  # some make more passes than there are steps
             steps.add(len(self.pipe.scheduler.timesteps) // 2)  # the one that it takes
         with record(self.pipe, self_attention=(grid,), steps=steps, device=None) as trace:
@@ -134,7 +136,8 @@ class Synthesis:
             method, with_tokens = parse(row, METHODS)
             tokens = self.tokens if with_tokens else {}
             scores = method(Look(self.pipe, image, trace, plan.prompt, plan.classes, tokens, i))
-            maps[row] = label_map(scores, own, *self.bands.get(row, UNTUNED))
+            cut = cut_of(method)(scores, image)
+            maps[row] = label_map(scores, own, *self.bands.get(row, UNTUNED), cut)
         write_image(folder, plan.name, image)
         for row, labels in maps.items():
             write_labels(folder, plan.name, labels.numpy(), MASKS if row == self.row else masks_of(row))
@@ -208,7 +211,7 @@ def check_rows(rows: Sequence[str], classes: Sequence[str], tokens: Mapping[str,
                 f"There is no token for {', '.join(without)}: optimise one with `ov.optimize_token`, "
                 f"leave the class out, or ask with words, by the row '{row.removesuffix(TOKEN)}'."
             )
-        if needs_crf(row):
+        if needs_crf(row, METHODS):
             load_crf()
 
 

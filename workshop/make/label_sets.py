@@ -1,9 +1,10 @@
 """Makes emoji-sim and emoji-cap: `python -m workshop.make.label_sets`.
 
-The model draws; the oracle, a segmenter that was trained on rendered scenes, says which pixel shows what. A
-picture stays if the oracle finds a class in it that its prompt names; pixels of classes that the prompt does
-not name do not count (255), since there the oracle and the model disagree on what was drawn; nor do outlines,
-where a pixel belongs to two things. How many pictures were dropped stands in the index. Pictures are kept
+The model draws; the judge, a segmenter that was trained on rendered scenes, says which pixel shows what. It
+is not the oracle that annotated for the shipped tokens: the two share no scene and no first weight, so that
+no token is judged by its own teacher. Outlines, where a pixel belongs to two things, do not count (255). What
+the judge sees and the prompt does not name stays in the labels; the index says which classes the prompt
+names. A picture in which the judge finds none of these is left out, and the index names it. Pictures are kept
 under `--work`, so that an interrupted run goes on.
 """
 
@@ -19,28 +20,30 @@ import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
-from ovamnb.data.base import IGNORED, thumbnail
+from ovamnb.data.base import IGNORED, SPLITS, thumbnail
 from ovamnb.data.emoji_sets import FOLDER, GUIDANCE, STEPS
 from ovamnb.emoji.sprites import CONCEPTS
 from ovamnb.emoji.streams import stream_rng
 from ovamnb.emoji.words import GROUND_PHRASES, HELD_OUT, NAMES, caption, pick
 from ovamnb.pipelines import load_pipeline
 from ovamnb.plumbing.command import ends
-from ovamnb.plumbing.english import with_article
+from ovamnb.plumbing.english import listed, with_article
 from ovamnb.plumbing.files import whole
 
-from ..train.oracle import TRAINED, Oracle, load_oracle, oracle_miou, without_borders
+from ..train.oracle import JUDGE, Oracle, load_oracle, oracle_miou, without_borders
 from .token_bank import SMALLEST
 
 SIMPLE = {"validation": 1, "test": 3}
-"""Pictures of each concept."""
-CAPTIONED = {"validation": 24, "test": 64}
+"""Pictures of each concept, alone."""
+PAIRS = {"validation": (9,), "test": (5, 11)}
+"""Pictures of each concept beside the one so many places further in the list: no pair comes twice."""
+CAPTIONED = {"validation": 48, "test": 160}
 Plan = dict[str, object]
 """name, split, prompt, seed, named: the classes that the prompt names."""
 
 
 def simple_plans() -> Iterator[Plan]:
-    """ "a photograph of a cat", with seeds that the shipped tokens never saw."""
+    """ "a photograph of a cat", alone and with a second class, from seeds that no shipped token ever saw."""
     for split, count in SIMPLE.items():
         for number, concept in enumerate(CONCEPTS):
             for k in range(count):
@@ -48,6 +51,17 @@ def simple_plans() -> Iterator[Plan]:
                 name = f"{split}-{concept.replace(' ', '-')}-{k + 1}"
                 prompt = f"a photograph of {with_article(concept)}"
                 yield {"name": name, "split": split, "prompt": prompt, "seed": seed, "named": [concept]}
+    for split, distances in PAIRS.items():
+        for k, distance in enumerate(distances):
+            for number, concept in enumerate(CONCEPTS):
+                named = [concept, CONCEPTS[(number + distance) % len(CONCEPTS)]]
+                yield {
+                    "name": f"{split}-{'-and-'.join(named).replace(' ', '-')}",
+                    "split": split,
+                    "prompt": f"a photograph of {listed(named)}",
+                    "seed": {"validation": 400_000, "test": 500_000}[split] + 10 * number + k,
+                    "named": named,
+                }
 
 
 def captioned_plans() -> Iterator[Plan]:
@@ -94,34 +108,39 @@ def drawn(pipe, plan: Plan, folder: Path) -> Image.Image:
         return image.convert("RGB")
 
 
-def labelled(oracle: Oracle, image: Image.Image, named: list[str]) -> np.ndarray | None:
-    """The truth (h, w) uint8 by the oracle; None where it finds none of the named classes."""
-    labels = oracle.labels(image)
+def labelled(judge: Oracle, image: Image.Image, named: list[str]) -> np.ndarray | None:
+    """The labels (h, w) uint8 of all that the judge sees; None where it finds none of the named classes.
+    Specks, a class of less than SMALLEST of the picture, do not count."""
+    labels = judge.labels(image)
     undecided = without_borders(labels).numpy() == IGNORED
     labels = labels.numpy().astype(np.uint8)
-    own = [CONCEPTS.index(name) + 1 for name in named]
-    own = [label for label in own if (labels == label).mean() > SMALLEST]
-    labels[~np.isin(labels, [0, *own]) | undecided] = IGNORED
-    return labels if own else None
+    specks = [label for label in np.unique(labels) if (labels == label).mean() <= SMALLEST]
+    found = set(np.unique(labels)) - {*specks}
+    labels[np.isin(labels, specks) | undecided] = IGNORED
+    return labels if any(CONCEPTS.index(name) + 1 in found for name in named) else None
 
 
-def make(pipe, oracle: Oracle | None, kind: str, work: Path, trust: dict[str, float]) -> None:
-    """Draws a set's pictures and, given an oracle, writes its labels and its index to the assets."""
+def make(pipe, judge: Oracle | None, kind: str, work: Path, trust: dict[str, float]) -> None:
+    """Draws a set's pictures and, given a judge, writes its labels and its index to the assets."""
     plans = list(PLANS[kind]())
     pictures = [drawn(pipe, plan, work / kind) for plan in tqdm(plans, desc=f"drawing {kind}")]
-    if oracle is None:
+    if judge is None:
         return
     rows, tiles = [], []
     for plan, image in zip(plans, tqdm(pictures, desc="labelling"), strict=True):
-        labels = labelled(oracle, image, plan["named"])
+        labels = labelled(judge, image, plan["named"])
         if labels is not None:
             seen = [round(v) for v in thumbnail(image)]
-            rows.append({k: plan[k] for k in ("name", "split", "prompt", "seed")} | {"thumbnail": seen})
+            rows.append(plan | {"thumbnail": seen})
             tiles.append(labels)
     FOLDER.mkdir(exist_ok=True)
     Image.fromarray(np.concatenate(tiles)).save(FOLDER / f"{kind}.png", optimize=True)
     lines = ",\n  ".join(json.dumps(row) for row in rows)
-    head = f'"oracle": {json.dumps(trust)},\n "dropped": {len(plans) - len(rows)}'
+    kept = {row["name"] for row in rows}
+    dropped = {
+        split: [p["name"] for p in plans if p["split"] == split and p["name"] not in kept] for split in SPLITS
+    }
+    head = f'"judge": {json.dumps(trust)},\n "dropped": {json.dumps(dropped)}'
     (FOLDER / f"{kind}.json").write_text(f'{{{head},\n "pictures": [\n  {lines}\n]}}\n')
     print(f"{kind}: {len(rows)} pictures, {len(plans) - len(rows)} dropped")
 
@@ -134,24 +153,24 @@ def main(arguments: list[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--oracle", type=Path, default=TRAINED, help="its weights (default: the repository's)"
+        "--judge", type=Path, default=JUDGE, help="its weights (default: the repository's second oracle)"
     )
     parser.add_argument("--work", type=Path, default=Path("runs/sets"), help="where pictures are kept")
     parser.add_argument("--only-draw", action="store_true", help="no labels yet")
     given = parser.parse_args(arguments)
     pipe = load_pipeline(device="cpu")
     pipe.set_progress_bar_config(disable=True)
-    oracle, trust = None, {}
+    judge, trust = None, {}
     if not given.only_draw:
-        oracle = load_oracle(given.oracle, device="cpu")
+        judge = load_oracle(given.judge, device="cpu")
         trust = {
-            "rendered": oracle_miou(oracle),
-            "with borders": oracle_miou(oracle, borders=True),
-            "reconstructed": oracle_miou(oracle, pipe.vae),
+            "rendered": oracle_miou(judge),
+            "with borders": oracle_miou(judge, borders=True),
+            "reconstructed": oracle_miou(judge, pipe.vae),
         }
-        print(f"the oracle's mIoU: {trust}", flush=True)
+        print(f"the judge's mIoU: {trust}", flush=True)
     for kind in PLANS:
-        make(pipe, oracle, kind, given.work, trust)
+        make(pipe, judge, kind, given.work, trust)
 
 
 if __name__ == "__main__":

@@ -25,13 +25,14 @@ from tqdm.auto import tqdm
 from ovamnb.data.base import IGNORED, read_labels
 from ovamnb.emoji.sprites import CONCEPTS
 from ovamnb.emoji.streams import of_concept
-from ovamnb.evaluation.methods import Look, listed
+from ovamnb.evaluation.look import Look
 from ovamnb.evaluation.metrics import confusion, interval, mean_iou, overlap
 from ovamnb.evaluation.report import write_table
 from ovamnb.evaluation.run import TIMESTEPS, finest_grid
 from ovamnb.images import record_image
 from ovamnb.pipelines import BUNDLED, load_pipeline
 from ovamnb.plumbing.command import BEGINS_ANEW, ends
+from ovamnb.plumbing.english import listed
 from ovamnb.synthesize.filters import FILTERS, reasons
 from ovamnb.synthesize.folder import (
     MASKS,
