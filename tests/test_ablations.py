@@ -11,7 +11,6 @@ from ovamnb.evaluation import ablate
 from ovamnb.evaluation.ablate import (
     Parts,
     ablations,
-    by_maximum,
     cast_to,
     chosen_parts,
     flat,
@@ -95,9 +94,6 @@ class TestPrecision:
         queries = torch.tensor([[[1.0, 1 + 2**-9, 1 + 2**-12]]])
         assert in_dtype(queries, torch.float16).tolist() == [[[1, 1 + 2**-9, 1]]]
         assert cast_to(torch.float16) is cast_to(torch.float16)
-
-    def test_by_maximum(self):
-        assert by_maximum(torch.tensor([[[1.0, 4.0]]])).tolist() == [[[0.25, 1.0]]]
 
 
 def test_settings_follow_the_model():

@@ -7,10 +7,10 @@
     store.py      what it leaves on disk
     split.py      the counts of one split, read back and added up
     report.py     the scores, as a table and as CSV
-    tune.py       the same chance for every method: decisions on validation pictures
+    choose.py     the same chance for every method: decisions on validation pictures
     ablate.py     ablations: what each choice is worth
     arguments.py  the arguments that the commands share
 
-The commands are `python -m ovamnb.evaluation`, and `.tune` and `.ablate` behind it; the data sets are in
+The commands are `python -m ovamnb.evaluation`, and `.choose` and `.ablate` behind it; the data sets are in
 `ovamnb/data/`.
 """

@@ -39,7 +39,7 @@ def arguments_of(
         prog=f"python -m ovamnb.{name}",
         description=about,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        fromfile_prefix_chars="@",  # rows that `tune` wrote, one a line
+        fromfile_prefix_chars="@",  # rows that `choose` wrote, one a line
     )
     add = parser.add_argument
     add("--data", default=data, help=f"{', '.join(DATA)} (default %(default)s)")

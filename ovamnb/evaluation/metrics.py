@@ -83,10 +83,10 @@ def interval(
         low, high = interval(both, either)          # (picture, class): of `overlap`, without the background
 
     Each of `draws` resamples takes as many pictures as there are, with replacement. Quantiles of their scores
-    would lie off the score itself, since the mean IoU is no mean over pictures: a class with few of them
-    drops out of some resamples. BCa (Efron 1987; scipy's `bootstrap`) corrects for that and for skewness. The
-    interval says what other pictures of the same kind might give, nothing of another model or another
-    training. Where all pictures score the same, it is that score.
+    lie too high, since the mean IoU is no mean over pictures: a class with few of them, and one that flooded
+    a picture, drop out of some. BCa (Efron 1987; scipy's `bootstrap`) corrects for much of that. The interval
+    says what other pictures of the same kind might give, nothing of another model or another
+    training. Where pictures are too few or too much alike for a correction, it is that of the quantiles.
     """
     numbers = np.arange(len(both))
     both, either = both.double().numpy(), either.double().numpy()
@@ -94,19 +94,18 @@ def interval(
     def score(chosen: np.ndarray, axis: int = -1) -> np.ndarray:
         """The mean IoU of each resample: picture numbers (..., picture) → (...)."""
         weights = np.apply_along_axis(np.bincount, -1, chosen, minlength=len(both)).astype(float)
-        with np.errstate(invalid="ignore"):  # 0 / 0 = NaN: a class in no resampled picture
-            return np.nanmean((weights @ both) / (weights @ either), axis=-1)
+        return np.nanmean((weights @ both) / (weights @ either), axis=-1)  # NaN: a class in no picture of it
 
-    point = float(score(numbers))
-    if len(numbers) < 2:
-        return point, point
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that all resamples are alike, which is answered below
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+        warnings.simplefilter("ignore")  # that BCa is not defined, or a resample is without any class
         found = bootstrap(
-            (numbers,), score, n_resamples=draws, confidence_level=level, method="BCa",
-            rng=np.random.default_rng(seed), vectorized=True,
-        ).confidence_interval  # fmt: skip
-    return (point, point) if np.isnan(found.low) else (float(found.low), float(found.high))
+            (numbers, ), score, n_resamples=draws, confidence_level=level, rng=np.random.default_rng(seed)
+        ) if len(numbers) > 1 else None  # fmt: skip
+        if found and not np.isnan(found.confidence_interval).any():
+            return float(found.confidence_interval.low), float(found.confidence_interval.high)
+        scores = found.bootstrap_distribution if found else score(numbers)
+        low, high = np.nanquantile(scores, ((1 - level) / 2, (1 + level) / 2))
+    return float(low), float(high)
 
 
 def ratio(both: Tensor, either: Tensor) -> float:

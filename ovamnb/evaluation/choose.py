@@ -1,11 +1,11 @@
-"""The same chance for every method: `python -m ovamnb.evaluation.tune --data emoji-sim`.
+"""The same chance for every method: `python -m ovamnb.evaluation.choose --data emoji-sim`.
 
 Each method starts as it was published and takes one decision after another on the validation pictures: how to
 sharpen, which blocks, which steps, which half of the guidance, one text or several, which scale, which CRF.
 Of each decision's options the best stays if it beats what was there; every setting is scored at its own best
 threshold. `chosen.txt` holds the rows that came out, with the number of settings that each was chosen from:
 
-    python -m ovamnb.evaluation --data emoji-sim --methods daam ovam @runs/tune/emoji-sim/chosen.txt
+    python -m ovamnb.evaluation --data emoji-sim --methods daam ovam @runs/choose/emoji-sim/chosen.txt
 
 An interrupted run goes on where it stopped; `accelerate launch` spreads it over processes.
 """
@@ -130,7 +130,7 @@ def with_setting(row: str, setting: str) -> str:
     return " ".join([name, *kept, *new]) + token
 
 
-def tune(
+def choose(
     plan: Evaluation, data: Data, folder: Path, rows: Sequence[str]
 ) -> tuple[list[str], list[tuple[str, ...]]]:
     """The rows that come out for the published `rows`, and what was compared: values of COLUMNS."""
@@ -163,9 +163,9 @@ def tune(
     return [with_setting(current[row], f"tried={tried[row]}") for row in rows], told
 
 
-@ends("python -m ovamnb.evaluation.tune")
+@ends("python -m ovamnb.evaluation.choose")
 def main(arguments: list[str] | None = None) -> None:
-    parser = arguments_of("evaluation.tune", __doc__, "emoji-sim", f"runs/tune/DATA, {OR_BESIDE}")
+    parser = arguments_of("evaluation.choose", __doc__, "emoji-sim", f"runs/choose/DATA, {OR_BESIDE}")
     both = [*START, *(row + TOKEN for row in START)]
     parser.add_argument("--methods", nargs="+", default=both, metavar="METHOD", help="what to tune (all)")
     given = parser.parse_args(arguments)
@@ -179,8 +179,8 @@ def main(arguments: list[str] | None = None) -> None:
         pipe, given.methods, tokens, seed=given.seed, methods=METHODS, limit=limits(given)["validation"]
     )
     data = splits["validation"]
-    out = folder_for(given, "tune", {"validation": (plan, data)})
-    chosen, told = tune(plan, data, out / "validation", given.methods)
+    out = folder_for(given, "choose", {"validation": (plan, data)})
+    chosen, told = choose(plan, data, out / "validation", given.methods)
     if state.is_main_process:
         write_text(out / "chosen.txt", "\n".join(chosen) + "\n", make_folder=True)
         header = [f"{given.data}: {len(data)} validation pictures", f"truth: {data.truth}"]
