@@ -15,6 +15,7 @@ import pytest
 import torch
 from conftest import sd_pipeline
 from PIL import Image
+from safetensors.torch import load_file
 from shared_fixtures import ended, loaded_once, started, wait_until  # noqa: F401
 from torchmetrics.classification import MulticlassJaccardIndex
 
@@ -208,6 +209,13 @@ class TestRows:
         assert len(given) == 1, "the same mask is not sharpened twice"
         expected = torch.tensor([[[0.01, 0.01, 0.99]], [[0.99, 0.01, 0.01]], [[0.01, 0.99, 0.01]]])
         torch.testing.assert_close(given[0], expected)
+
+    def test_the_crf_of_the_official_evaluation_gives_the_same_labels(self):
+        pytest.importorskip("pydensecrf", reason="no dense CRF here")
+        official = load_file(Path(__file__).with_name("parity") / "crf.safetensors")
+        cut = before_crf(official["mask"][None].float(), Image.fromarray(official["image"].numpy()))
+        changed = (official["labels"] != official["mask"]).float().mean()
+        assert (cut(0.5) != official["labels"]).float().mean() < 1e-3 < changed, "of what the CRF changes"
 
     def test_attn2mask_as_it_was_reimplemented(self, look):
         """m scaled to 0…1 on its grid; background 1 − m − β; both resized; the greater one."""

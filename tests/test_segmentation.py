@@ -2,11 +2,13 @@
 
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import clip_tokenizer, sd_pipeline, word_tokenizer, xl_pipeline
+from safetensors.torch import load_file
 from test_maps import deviation, official  # noqa: F401  (a fixture)
 
 import ovamnb as ov
@@ -333,3 +335,10 @@ class TestByHand:
         states, empty = torch.tensor([[1.0], [3.0]]), torch.tensor([[1.0], [1.0]])
         assert emphasised(states, empty, [1], 1.5).tolist() == [[1], [4]]
         assert states[1] == 3, "the states themselves stay"
+
+    def test_emphasis_is_that_of_compel(self):
+        """DiffSegmenter writes "cat++" and has compel read it."""
+        compels = load_file(Path(__file__).with_name("parity") / "emphasis.safetensors")
+        [place] = (compels["raised"] != compels["states"]).any(dim=1).nonzero().flatten().tolist()
+        ours = emphasised(compels["states"], compels["empty"], [place], SegmentRecipe().emphasis)
+        torch.testing.assert_close(ours, compels["raised"])
