@@ -52,7 +52,7 @@ from ovamnb.synthesize.tune import load_bands
 from ovamnb.tokens import load_tokens
 
 from ..make.token_bank import SMALLEST
-from ..train.oracle import TRAINED, Oracle, load_oracle, without_borders
+from ..train.oracle import JUDGE, Oracle, load_oracle, without_borders
 
 ORACLE, ATTENTION = f"{MASKS}-oracle", f"{MASKS}-attention"
 RESULTS = BUNDLED.parent / "results" / "synthetic"
@@ -177,7 +177,10 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("set", type=Path, help="what `python -m ovamnb.synthesize` wrote")
     parser.add_argument(
-        "--oracle", type=Path, default=TRAINED, help="its weights (default: the repository's)"
+        "--oracle",
+        type=Path,
+        default=JUDGE,
+        help="its weights (default: the one that annotated for no token)",
     )
     parser.add_argument("--rendered", type=Path, help="where the counterpart of rendered scenes goes")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the tables go (default: the assets)")

@@ -1,4 +1,5 @@
-"""What sharpening is worth: a word's map as it is, completed by self-attention, and after a dense CRF.
+"""What sharpening is worth: a word's map as it is, completed by self-attention, and after a dense CRF that
+takes its scores as probabilities and is cut afterwards.
 
 On rendered scenes, whose masks are exact, and on pictures that the model itself draws. Those have no masks:
 there the `oracle` answers for them, and its own mIoU on rendered scenes says how far to trust it. Each row's
@@ -42,7 +43,7 @@ def sharpened(trace: Trace, image: Image.Image, concept: str, side: int, blocks)
     fine = complete(heat, trace.self_attention(side))
     rows = {"plain map": minmax(resize(heat, image)), "+ completion": minmax(resize(fine, image))}
     with suppress(ImportError):
-        rows["+ CRF"] = after_crf(rows["+ completion"][None], image)[0]
+        rows["+ soft CRF"] = after_crf(rows["+ completion"][None], image)[0]
     return rows
 
 
