@@ -5,6 +5,9 @@ They stand between `<!-- table NAME -->` and `<!-- end -->`.
 """
 
 import argparse
+import math
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -12,7 +15,7 @@ from ovamnb.evaluation.report import read_table
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "ovamnb/assets/results"
-SETS = ("emoji-sim", "emoji-cap", "emoji-real")
+DRAWN, GIVEN = ("emoji-sim", "emoji-cap"), ("emoji-real", "emoji-unseen")
 
 
 def score(value: float) -> str:
@@ -20,14 +23,22 @@ def score(value: float) -> str:
     return f"{value:.3f}".removeprefix("0")
 
 
-def methods() -> str:
-    """mIoU with its interval: a row for each method, a column for each set and way of asking."""
-    found = {
-        (name, row["method"], row["asked by"]): row
-        for name in SETS
-        for row in read_table(RESULTS / name / "scores.csv")
-    }
-    columns = [(name, asked) for name in SETS for asked in ("words", "tokens")]
+def read_scores(sets: Sequence[str]) -> dict[tuple[str, str, str], dict]:
+    """(set, method, asked by) → its row, for methods as they are; (set, "NAME, tuned", asked by) for those
+    whose settings were chosen on validation pictures."""
+    found = {}
+    for name in sets:
+        for row in read_table(RESULTS / name / "scores.csv"):
+            method = f"{row['method'].split(' ')[0]}, tuned" if row["tried"] > 1 else row["method"]
+            found[name, method, row["asked by"]] = row
+    return found
+
+
+def methods(sets: Sequence[str]) -> str:
+    """mIoU with its interval: a row for each method, a column for each set and way of asking. Methods of the
+    OVAM paper have a row more, at the threshold that it gives."""
+    found = read_scores(sets)
+    columns = [(name, asked) for name in sets for asked in ("words", "tokens")]
     best = {
         column: max(r["mIoU"] for (n, _, a), r in found.items() if (n, a) == column) for column in columns
     }
@@ -38,12 +49,62 @@ def methods() -> str:
         text = f"**{text}**" if row["mIoU"] == best[name, asked] else text
         return f"{text} ({score(row['low'])}–{score(row['high'])})"
 
+    def at_the_papers(method: str, name: str, asked: str) -> str:
+        return score(found[name, method, asked]["at the paper's threshold"])
+
     lines = [
-        "| method | " + " | ".join(f"{name}, {asked}" for name, asked in columns) + " |",
-        "|---|" + "---|" * len(columns),
+        "| method | settings tried | " + " | ".join(f"{name}, {asked}" for name, asked in columns) + " |",
+        "|---|---|" + "---|" * len(columns),
     ]
-    for method in dict.fromkeys(method for _, method, _ in found):
-        lines.append(f"| `{method}` | " + " | ".join(cell(method, *column) for column in columns) + " |")
+
+    def line(name: str, count: str, cells: Iterable[str]) -> None:
+        lines.append(f"| {name} | {count} | " + " | ".join(cells) + " |")
+
+    all_methods = list(dict.fromkeys(method for _, method, _ in found))
+    for method in all_methods:
+        rows = [found[name, method, asked] for name, asked in columns]
+        if not math.isnan(rows[0]["at the paper's threshold"]):
+            cells = [at_the_papers(method, *column) for column in columns]
+            line(f"`{method}`, the paper's threshold", "none", cells)
+        counts = sorted({int(row["tried"]) for row in rows})
+        count = "threshold" if counts == [1] else f"{'–'.join(map(str, counts))} × threshold"
+        line(f"`{method}`", count, (cell(method, *column) for column in columns))
+    return "\n".join(lines)
+
+
+def chosen() -> str:
+    """The settings that were chosen for each method, on each set, for words and for tokens."""
+    found = read_scores((*DRAWN, *GIVEN))
+    lines = ["| method | set | asked by words | asked by tokens |", "|---|---|---|---|"]
+    for method in dict.fromkeys(method for _, method, _ in found if method.endswith(", tuned")):
+        for name in (*DRAWN, *GIVEN):
+            cells = []
+            for asked in ("words", "tokens"):
+                row = found[name, method, asked]
+                settings = [part for part in row["method"].split(" ")[1:] if not part.startswith("tried=")]
+                cells.append(f"`{' '.join(settings) or 'as published'}`, threshold {row['threshold']:.2f}")
+            lines.append(f"| `{method.removesuffix(', tuned')}` | {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def by_pictures() -> str:
+    """What the truth's choices change: one class or several asked for; classes that the prompt does not
+    name."""
+    found = read_scores((*DRAWN, *GIVEN))
+    columns = (
+        "mIoU",
+        "one class",
+        "several classes",
+        "unnamed left out",
+        "with background",
+        "mean per picture",
+    )
+    lines = ["| set | method | " + " | ".join(columns) + " |", "|---|---|" + "---|" * len(columns)]
+    for name in (*DRAWN, *GIVEN):
+        for method in ("ovam+weights+crf", "ovam, tuned", "diffsegmenter-paper, tuned"):
+            row = found[name, method, "words"]
+            cells = (score(row[column]) for column in columns)
+            lines.append(f"| {name} | `{method}` | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -122,7 +183,10 @@ def why() -> str:
 
 
 TABLES = {
-    "methods": methods,
+    "drawn": partial(methods, DRAWN),
+    "given": partial(methods, GIVEN),
+    "chosen": chosen,
+    "pictures": by_pictures,
     "ablations": ablations,
     "filters": filters,
     "downstream": downstream,

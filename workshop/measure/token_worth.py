@@ -47,8 +47,9 @@ THRESHOLDS = tuple(round(0.2 + 0.05 * i, 2) for i in range(13))
 ANNOTATIONS = 5
 ASKED = ("word", "token", "start only", "average of five", "one from five", "shipped", "mask")
 """The plain word; a token of each annotation; the same with the start token alone as the background that it
-competes with, as in the OVAM paper, instead of the other tokens of its text; the mean of the first five; one token from all five at once; the
-token that comes with this package; and the exact mask on the maps' grid, for what a perfect map would score.
+competes with, as in the OVAM paper, instead of the other tokens of its text; the mean of the first five; one
+token from all five at once; the token that comes with this package; and the exact mask on the maps' grid, for
+what a perfect map would score.
 """
 Ask = str | Token | None
 """A word, a token, or None for the exact mask."""
