@@ -395,7 +395,7 @@ class TestOVAM:
         return root
 
     def test_simple_prompts(self, sim):
-        found = examples("ovam-sim", sim)
+        found = examples("ovam-voc-sim", sim)
         assert len(found) == len(self.WORDS)
         example = found["dining-table_sd15_seed1"]
         assert np.array_equal(example.labels, labels((1, 2, 5, 9, VOC_CLASSES.index("dining table") + 1)))
@@ -405,16 +405,16 @@ class TestOVAM:
     def test_the_table_of_prompts(self, sim):
         rows = [f"{word.replace('-', ' ')},one {word},{i}" for i, word in enumerate(self.WORDS)]
         write(sim / "voc_sim.csv", "classname,prompt,seed", *rows)
-        assert examples("ovam-sim", sim)["tv_sd15_seed2"].prompt == "one tv"
+        assert examples("ovam-voc-sim", sim)["tv_sd15_seed2"].prompt == "one tv"
         write(sim / "voc_sim.csv", "classname,prompt,seed", *rows[1:])
         with pytest.raises(ValueError, match=r"voc_sim.csv' has no prompt for '.*cat_sd15_seed0_"):
-            load_data("ovam-sim", root=sim)
+            load_data("ovam-voc-sim", root=sim)
         write(sim / "voc_sim.csv", "classname,seed", "cat,1")
         with pytest.raises(ValueError, match=r"voc_sim.csv' has no column 'prompt'"):
-            load_data("ovam-sim", root=sim)
+            load_data("ovam-voc-sim", root=sim)
 
     def test_captions(self, cap):
-        found = examples("ovam-cap", cap)
+        found = examples("ovam-coco-cap", cap)
         assert len(found) == len(self.WORDS)
         example = found["dining table_sd15_caption101_seed1"]
         assert example.present() == [VOC_CLASSES.index("dining table") + 1]
@@ -422,13 +422,13 @@ class TestOVAM:
         assert example.image is not None
         table = cap.parent / "coco_captions_sampled.csv"
         table.rename(cap / table.name)
-        assert examples("ovam-cap", cap).keys() == found.keys()
+        assert examples("ovam-coco-cap", cap).keys() == found.keys()
         write(cap / table.name, "caption_id,caption", "100,a cat")
         with pytest.raises(ValueError, match=r"sampled.csv' has no prompt for '.*_caption_106_"):
-            load_data("ovam-cap", root=cap)
+            load_data("ovam-coco-cap", root=cap)
         (cap / table.name).unlink()
         with pytest.raises(FileNotFoundError, match=r"sampled.csv' is not there: the OVAM authors give"):
-            load_data("ovam-cap", root=cap)
+            load_data("ovam-coco-cap", root=cap)
 
     def test_images_are_stored_or_drawn(self, sim):
         for path in sim.glob("images/*"):
@@ -436,36 +436,36 @@ class TestOVAM:
         with pytest.raises(
             FileNotFoundError, match=r"images/.*' is not there: '.*_annotation.png' annotates"
         ):
-            examples("ovam-sim", sim)
+            examples("ovam-voc-sim", sim)
         (sim / "images").rmdir()
-        assert {example.image for example in examples("ovam-sim", sim).values()} == {None}
+        assert {example.image for example in examples("ovam-voc-sim", sim).values()} == {None}
 
     def test_what_is_missing_or_damaged(self, sim):
         (sim / "annotations/zebra_sd15_seed3_a.png").touch()
         with pytest.raises(
             ValueError, match=r"zebra_sd15_seed3_a.png' shows a 'zebra', none of VOC's classes"
         ):
-            load_data("ovam-sim", root=sim)
+            load_data("ovam-voc-sim", root=sim)
         (sim / "annotations/zebra_sd15_seed3_a.png").rename(sim / "annotations/cat_sd15_seed0_b.png")
         with pytest.raises(ValueError, match=r"cat_sd15_seed0_b.png' and .* annotate one image"):
-            load_data("ovam-sim", root=sim)
+            load_data("ovam-voc-sim", root=sim)
         (sim / "annotations/cat_sd15_seed0_b.png").rename(sim / "annotations/cat.png")
         with pytest.raises(ValueError, match=r"cat.png' is not named like CLASS_MODEL_seedSEED"):
-            load_data("ovam-sim", root=sim)
+            load_data("ovam-voc-sim", root=sim)
         (sim / "annotations/cat.png").unlink()
         for path in sim.glob("annotations/*"):
             put(path, outlined(0, 0, 1, 1)[:, :8])
         with pytest.raises(
             ValueError, match=r"_annotation.png': the image has 12×20 pixels, its labels 12×8"
         ):
-            examples("ovam-sim", sim)
+            examples("ovam-voc-sim", sim)
         for path in sim.glob("annotations/*"):
             path.write_bytes(b"no picture")
         with pytest.raises(ValueError, match=r"_annotation.png' cannot be read"):
-            examples("ovam-sim", sim)
+            examples("ovam-voc-sim", sim)
         (sim / "annotations").rename(sim / "masks")
         with pytest.raises(FileNotFoundError, match=r"annotations' is not there: the OVAM authors give"):
-            load_data("ovam-sim", root=sim)
+            load_data("ovam-voc-sim", root=sim)
 
 
 class TestSplits:

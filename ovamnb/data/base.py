@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from zlib import crc32
@@ -12,10 +12,14 @@ from zlib import crc32
 import numpy as np
 from PIL import Image
 
+from ..plumbing.english import with_article
+
 IGNORED = 255
 """The label of pixels that do not count."""
 SPLITS = ("validation", "test")
 """Thresholds are chosen on the first; scores are reported on the second."""
+ALL = "all"
+"""Every picture at once, where a paper reports a set as a whole and its thresholds come from elsewhere."""
 NEAR = 6.0
 """The largest mean difference, of 255, between thumbnails of one picture generated on two machines; those of
 two seeds differ by 40."""
@@ -59,17 +63,37 @@ class Data:
 
     Subclasses set `classes`; `names`, which are unique and do not depend on what was read before; and
     `truth`, a few words on where the labels come from. They define `read`, and `source` where the labels lie
-    in files. `steps`, `guidance`: with how many denoising steps and which guidance scale a picture is
-    generated from its prompt and seed. `like`: which of the OVAM paper's two sets it is like, one object of a
-    plain prompt ("voc-sim") or free captions ("coco-cap"): the paper's values for that one then apply.
+    in files. `splits`: those that the set has. `ask`, `words`: how its authors ask for a class, see
+    `question`. `like`: which of the OVAM authors' sets it is like, one object of a plain prompt or free
+    captions: the paper's values for that one then apply. `noise`: the devices whose random numbers the
+    pictures' seeds may stand for, most likely first: "cpu", whose numbers are the same everywhere, "cuda" or
+    "mps"; of several, the first whose picture passes `verify`. `steps`, `guidance`: with how many denoising
+    steps and which guidance scale a picture is generated from its prompt and seed.
     """
 
     classes: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     truth: str = "annotated by people"
+    splits: tuple[str, ...] = SPLITS
+    ask: str = "a photograph of {a} {name}"
+    words: Mapping[str, str] = {}
+    noise: tuple[str, ...] = ("cpu",)
     steps: int = 30
     guidance: float = 7.5
-    like: str = "voc-sim"
+    like: str = "ovam-voc-sim"
+
+    def question(self, name: str) -> tuple[str, str]:
+        """How a class is asked for by words: a text, and the word or phrase in it whose map is the answer.
+
+            text, word = data.question("dining table")      # "a photograph of a dining table", "dining table"
+            heat = trace.maps(text)[word]
+
+        The word is that of `words`, or else the class's whole name, whose map is the mean over its tokens.
+        The text is `ask`, in which {name} stands for the class, {word} for that word, and {a} for "a" or
+        "an", whichever the class's name takes. A token needs neither.
+        """
+        word = self.words.get(name, name)
+        return self.ask.format(a=with_article(name).partition(" ")[0], name=name, word=word), word
 
     def read(self, index: int) -> Example:
         """Example `index` from wherever it lies."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from .base import (
+    ALL,
     IGNORED,
+    SPLITS,
     Data,
     Example,
     read_image,
@@ -30,8 +32,9 @@ FOLDER = (
     "line. Put it into data/folder or give its place as root."
 )
 OVAM = (
-    "the OVAM authors give their sets on request (https://github.com/vpulab/ovam, experiments/README.md). "
-    "Put annotations/, images/ and the CSV file into data/{name} or give their place as root."
+    "the OVAM authors give their sets, with their experiments, at http://www-vpu.eps.uam.es/publications/ovam/"
+    "ovam_experiment_with_dataset.zip, or on request (https://github.com/vpulab/ovam). Put annotations/, "
+    "images/ and the CSV file into data/{name} or give their place as root."
 )
 
 
@@ -115,15 +118,21 @@ class Folder(Data):
 
 
 class OVAMSim(Data):
-    """VOC-sim of the OVAM paper: generated images of "A photograph of a {class}", one class in each.
+    """VOC-sim of the OVAM paper: 490 generated images of "A photograph of a {class}", one class in each.
 
-        data = load_data("ovam-sim", split="test", root="data/ovam-sim")
+        data = load_data("ovam-voc-sim", split="all", root="evaluation/ovam/voc_sim")
 
     In the layout of the authors' evaluation: annotations/CLASS_MODEL_seedSEED_….png, where what is not black
-    is the object; images/CLASS_MODEL_seedSEED.png, or no folder images/ at all: the model generates them; and
-    voc_sim.csv (classname, prompt, seed) in the folder or beside it; without it the prompt is the above.
-    CLASS is one of VOC's 20, with spaces or hyphens. Labels are (h, w), all but the object's class is 0.
-    One picture in four, by name, is for validation.
+    is the object; images/CLASS_MODEL_seedSEED.png, or no folder images/ at all: the model generates them, and
+    nobody can tell whether it draws what was annotated; and voc_sim.csv (classname, prompt, seed) in the
+    folder, or in one of the two around it; without it the prompt is the above. CLASS is one of VOC's 20, with
+    spaces or hyphens. Labels are (h, w), all but the object's class is 0, and every pixel counts.
+    The split "all" is every picture, which the paper reports; of "validation" and "test" the first is one
+    picture in four, by name.
+
+    As the authors do, a class is asked for by the text of the prompt, with "a" before a vowel, too, and found
+    at its last word: a dining table at "table", a potted plant at "plant". Their seeds are of a GPU's random
+    numbers, CUDA's or Apple's.
 
     Raises FileNotFoundError, with where to get it, for what is missing, and ValueError for a file name of
     another form, and for what is damaged.
@@ -131,7 +140,12 @@ class OVAMSim(Data):
 
     classes = VOC_CLASSES
     truth = "annotated by people, one class an image"
-    usual = "ovam-sim"
+    splits = (*SPLITS, ALL)
+    ask = "A photograph of a {name}"
+    words: Mapping[str, str] = {name: name.split(" ")[-1] for name in VOC_CLASSES if " " in name}
+    noise = ("cuda", "mps", "cpu")
+    like = "voc-sim"  # the paper's values for this set apply
+    usual, earlier = "ovam-voc-sim", "ovam-sim"
     form = "CLASS_MODEL_seedSEED_….png"
     pattern = re.compile(r"(?P<word>[^_]+)_(?P<model>[^_]+)_seed(?P<seed>\d+)(_.*)?")
     image = "{word}_{model}_seed{seed}"
@@ -141,7 +155,8 @@ class OVAMSim(Data):
 
     def __init__(self, root: Path | None, split: str) -> None:
         self.remedy = OVAM.format(name=self.usual)
-        self.root = require(root or Path("data") / self.usual, self.remedy)
+        places = [Path("data") / self.usual, Path("data") / self.earlier]
+        self.root = require(root or next(filter(Path.exists, places), places[0]), self.remedy)
         self.drawn = (self.root / "images").is_dir()
         self.files: dict[str, Path] = {}
         self.said: dict[str, dict[str, str]] = {}
@@ -159,7 +174,7 @@ class OVAMSim(Data):
                 raise ValueError(f"'{path}' and '{self.files[name].name}' annotate one image: leave one.")
             self.said[name] = said
         self.prompts = self._prompts()
-        self.names = tuple(split_by_name([*self.files], split))
+        self.names = tuple(sorted(self.files) if split == ALL else split_by_name([*self.files], split))
 
     def source(self, index: int) -> Path:
         return self.files[self.names[index]]
@@ -175,9 +190,9 @@ class OVAMSim(Data):
 
     def _prompts(self) -> dict[str, str]:
         """The name of the image → its prompt."""
-        # The authors keep the table beside the folder; whoever copies the folder puts it inside.
-        inside, beside = self.root / self.table, self.root.absolute().parent / self.table
-        path = beside if beside.exists() and not inside.exists() else inside
+        # In the authors' experiments the table lies two folders up; whoever copies the set puts it nearer.
+        around = [self.root / self.table, *(up / self.table for up in self.root.absolute().parents[:2])]
+        path = next(filter(Path.exists, around), around[0])
         if self.template and not path.exists():
             return {name: self.template.format(**said) for name, said in self.said.items()}
         known = {
@@ -192,17 +207,21 @@ class OVAMSim(Data):
 
 
 class OVAMCap(OVAMSim):
-    """COCO-cap of the OVAM paper: images generated from COCO's captions, with one of VOC's classes annotated.
+    """COCO-cap of the OVAM paper: 707 images generated from COCO's captions, with one of VOC's classes
+    annotated in each.
 
-        data = load_data("ovam-cap", split="test", root="data/ovam-cap")
+        data = load_data("ovam-coco-cap", split="all", root="evaluation/ovam/coco_captions")
 
     As OVAMSim, but for annotations/CLASS_MODEL_caption_ID_seed_SEED.png;
     images/CLASS_MODEL_captionID_seedSEED.png, MODEL without its hyphens; and coco_captions_sampled.csv
-    (caption_id, caption, …), in the folder or beside it, which must be there. Whatever else an image shows
-    counts as background, as in the paper.
+    (caption_id, caption, …), which must be there. Whatever else an image shows counts as background, as in
+    the paper. A class is asked for by its bare name, whether the caption names it or not, and found at its
+    last word.
     """
 
-    usual = "ovam-cap"
+    ask = "{name}"
+    like = "coco-cap"
+    usual, earlier = "ovam-coco-cap", "ovam-cap"
     form = "CLASS_MODEL_caption_ID_seed_SEED.png"
     pattern = re.compile(
         r"(?P<word>[^_]+)_(?P<model>[^_]+)_[a-z]*_?(?P<caption>\d+)_[a-z]*_?(?P<seed>\d+)(_.*)?"
