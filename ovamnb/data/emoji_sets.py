@@ -115,4 +115,4 @@ class Captioned(Drawn):
     """emoji-cap: free captions of one or two objects, as COCO-cap in the OVAM paper; they may name a class by
     another word."""
 
-    kind, like = "emoji-cap", "coco-cap"
+    kind, like = "emoji-cap", "ovam-coco-cap"

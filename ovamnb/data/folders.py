@@ -144,7 +144,7 @@ class OVAMSim(Data):
     ask = "A photograph of a {name}"
     words: Mapping[str, str] = {name: name.split(" ")[-1] for name in VOC_CLASSES if " " in name}
     noise = ("cuda", "mps", "cpu")
-    like = "voc-sim"  # the paper's values for this set apply
+    like = "ovam-voc-sim"  # the paper's values for this set apply
     usual, earlier = "ovam-voc-sim", "ovam-sim"
     form = "CLASS_MODEL_seedSEED_….png"
     pattern = re.compile(r"(?P<word>[^_]+)_(?P<model>[^_]+)_seed(?P<seed>\d+)(_.*)?")
@@ -220,7 +220,7 @@ class OVAMCap(OVAMSim):
     """
 
     ask = "{name}"
-    like = "coco-cap"
+    like = "ovam-coco-cap"
     usual, earlier = "ovam-coco-cap", "ovam-cap"
     form = "CLASS_MODEL_caption_ID_seed_SEED.png"
     pattern = re.compile(

@@ -8,6 +8,7 @@
     split.py      the counts of one split, read back and added up
     report.py     the scores, as a table and as CSV
     choose.py     the same chance for every method: decisions on validation pictures
+    quoted.py     the papers' figures, to be printed beside ours
     ablate.py     ablations: what each choice is worth
     arguments.py  the arguments that the commands share
 

@@ -10,7 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from ..baselines import daam
-from ..plumbing.english import listed, mentions, with_article
+from ..data.base import Data
+from ..plumbing.english import listed, mentions
 from ..segmentation import that_fit
 from ..select import evenly
 from ..tokens import Token
@@ -24,7 +25,8 @@ class Look:
     `trace`: recorded while the model generated the picture from `prompt`, or while it denoised the noised
     picture with `prompt`. `asked`: the classes to find. `tokens`: class → the token to query with instead of
     its word. `row`: the picture's index in the recorded batch. `like`: which of the OVAM paper's sets the
-    picture's is like, whose values then apply (see `Data.like`).
+    picture's is like, whose values then apply (see `Data.like`). `question`: class → the text to ask it by,
+    and the word in it (see `Data.question`).
     """
 
     pipe: object
@@ -34,7 +36,8 @@ class Look:
     asked: tuple[str, ...]
     tokens: Mapping[str, Token] = field(default_factory=dict)
     row: int = 0
-    like: str = "voc-sim"
+    like: str = "ovam-voc-sim"
+    question: Callable[[str], tuple[str, str]] = Data().question
 
     def asks(self) -> list[str | Token]:
         """The query of each class: its token, or else its word."""
@@ -74,8 +77,8 @@ def alone(look: Look, **choices) -> Tensor:
     """OVAM's maps (class, h, w): each class in a text of its own, "a photograph of a cat"."""
     found = []
     for ask in look.asks():
-        text = ask if isinstance(ask, Token) else f"a photograph of {with_article(ask)}"
-        found.append(look.trace.maps(text, **choices)[ask.word if isinstance(ask, Token) else ask])
+        text, word = (ask, ask.word) if isinstance(ask, Token) else look.question(ask)
+        found.append(look.trace.maps(text, **choices)[word])
     return torch.stack(found)
 
 

@@ -25,20 +25,12 @@ from ..recipe import SegmentRecipe
 from ..refine import complete, minmax, resize, weigh
 from ..segmentation import labels_of, segment
 from .look import MAPS, Look
+from .quoted import CUTS, TOKEN
 
 Method = Callable[[Look], Tensor]
 Cut = Callable[[Tensor, object], Callable[[float], Tensor]]
 """(scores (class, h, w), image) → threshold → labels (h, w)."""
-TOKEN = ":token"
 SURE = 0.99  # what a mask's pixels are given as probability: the CRF that OVAM uses clips to [.01, .99]
-FLOORS = {"voc-sim": (0.85, 0.95), "coco-cap": (0.91, 0.99)}
-"""The OVAM paper's smallest weights by self-attention on its two sets, for words and for tokens."""
-PAPER: dict[str, dict[str, tuple[float, float]]] = {
-    "daam": {"voc-sim": (0.4, 0.8), "coco-cap": (0.4, 0.8)},
-    "attn2mask": {"voc-sim": (0.4, 0.6), "coco-cap": (0.4, 0.6)},  # (1 − β) / 2 of β = 0.2 and −0.2
-    "ovam+weights+crf": {"voc-sim": (0.4, 0.75), "coco-cap": (0.5, 0.8)},
-}
-"""Method → set of the OVAM paper → the thresholds used there, for words and for tokens."""
 
 
 def plain(scores: Tensor, image) -> Callable[[float], Tensor]:
@@ -109,7 +101,8 @@ class Attention:
         elif self.scale == "maximum":
             scores = scores / scores.amax(dim=(-2, -1), keepdim=True).clamp(min=1e-12)
         if self.sharpen == "weights":
-            floor = FLOORS[look.like][bool(look.tokens)] if self.floor is None else self.floor
+            asked = "tokens" if look.tokens else "words"
+            floor = CUTS[look.like]["ovam+weights+crf"][asked].floor if self.floor is None else self.floor
             scores = weigh(scores, look.affinity(), floor=floor)
         return after_crf(scores, look.image) if self.crf == "soft" else scores
 
@@ -140,6 +133,7 @@ class Segmenter:
 OVAM = Attention()
 METHODS: dict[str, Method] = {
     "daam": Attention(maps="prompt", scale="maximum"),
+    "ovam-map": Attention(queries="unconditional", scale="maximum"),
     "attn2mask": Attention(steps="middle", queries="unconditional", scale="grid", crf="hard"),
     "ovam+weights+crf": Attention(queries="unconditional", sharpen="weights", scale="maximum", crf="hard"),
     "diffsegmenter-paper": Segmenter(recipe="paper"),
@@ -152,7 +146,8 @@ METHODS: dict[str, Method] = {
     "diffsegmenter+crf": Segmenter(crf="hard"),
     "diffsegmenter+soft-crf": Segmenter(crf="soft"),
 }
-"""The first four are the papers' own, in the papers' order of steps; the others are ours."""
+"""The first five are the papers' own, in the papers' order of steps; "ovam-map" is what OVAM's authors call
+DAAM. The others are ours."""
 
 
 def parse(row: str, methods: Mapping[str, Method] = METHODS) -> tuple[Method, bool]:
@@ -219,11 +214,11 @@ def tried(row: str, methods: Mapping[str, Method] = METHODS) -> int:
         return 1
 
 
-def paper_threshold(row: str, like: str = "voc-sim") -> float | None:
+def paper_threshold(row: str, like: str = "ovam-voc-sim") -> float | None:
     """The threshold that the OVAM paper gives for a method, on its set that the data are `like`; None where
     it gives none."""
-    pair = PAPER.get(row.removesuffix(TOKEN), {}).get(like)
-    return None if pair is None else pair[row.endswith(TOKEN)]
+    cuts = CUTS.get(like, {}).get(row.removesuffix(TOKEN))
+    return None if cuts is None else cuts["tokens" if row.endswith(TOKEN) else "words"].threshold
 
 
 def labels_at(labels: Tensor, asked: Sequence[int]) -> Tensor:
