@@ -196,7 +196,7 @@ class TestRows:
         by_hand = ov.dense_crf(sure, look.image).argmax(dim=0)
         method = METHODS["ovam+weights+crf"]
         assert torch.equal(cut_of(method)(method(look), look.image)(0.4), by_hand)
-        captioned = replace(look, like="coco-cap")
+        captioned = replace(look, like="ovam-coco-cap")
         assert (method(captioned) >= method(look)).all(), "weights from .91 to 1 instead of from .85"
 
     def test_what_the_crf_is_given(self, monkeypatch):
@@ -273,7 +273,7 @@ class TestRows:
         with pytest.raises(ValueError, match="no method 'ovan': choose of daam"):
             parse("ovan")
         assert paper_threshold("daam") == 0.4 and paper_threshold("daam:token") == 0.8
-        assert paper_threshold("ovam+weights+crf:token", "coco-cap") == 0.8
+        assert paper_threshold("ovam+weights+crf:token", "ovam-coco-cap") == 0.8
         assert paper_threshold("ovam+completion") is None
         assert mentions("A potted Plant here", "potted plant") and not mentions("carpet", "car")
         assert (
