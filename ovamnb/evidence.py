@@ -15,24 +15,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .images import (
-    as_rgb,
-    beside,
-    check_prompts,
-    encode_image,
-    encode_prompts,
-    noised,
-    prepare,
-    unet_pass,
-)
+from .images import beside, check_prompts, encode_image, encode_prompts, noised, prepare, unet_pass
 from .pipelines import find_device
 from .plumbing import checks
 from .plumbing.english import mentions, with_article
+from .plumbing.rgb import as_rgb
 
 CLIP = "openai/clip-vit-large-patch14"
 CLIP_REVISION = "32bd64288804d66eefd0ccbe215aa642df71cc41"
 BLIP = "Salesforce/blip-image-captioning-large"  # the paper's
 BLIP_REVISION = "2227ac38c9f16105cb0412e7cab4759978a8fd90"
+TEMPLATE = "a photograph of {}"
+Words = Sequence[str]
 
 
 @torch.no_grad()
@@ -92,10 +86,10 @@ class ClipFilter:
         keep = ClipFilter.load(captioner=BlipCaptioner.load())
         ov.segment(pipe, photograph, voc_classes, keep=keep)
 
-    A class stays if its image–text similarity is at least `near_best` (0.97) of the best class's, or, with a
-    captioner, its text–text similarity with the caption at least `near_caption` (0.8): the rule that the
-    authors of DiffSegmenter describe without code. It also stays if its similarity is at least `least`: for
-    a CLIP whose cosines can be compared between images, such as the bundled one (`load("bundled")`).
+    A class stays if its image–text similarity is at least `near_best` of the best class's, or, with a
+    captioner, its text–text similarity with the caption at least `near_caption`: the rule that the authors of
+    DiffSegmenter describe without code. It also stays if its similarity is at least `least`: for a CLIP whose
+    cosines can be compared between images, such as the bundled one (`load("bundled")`).
     """
 
     def __init__(
@@ -140,7 +134,7 @@ class ClipFilter:
             raise ValueError(
                 f"This CLIP does not know all words of {', '.join(map(repr, strange))}: name it otherwise."
             )
-        picture, texts = self.embed(image, [f"a photograph of {with_article(name)}" for name in classes])
+        picture, texts = self.embed(image, [TEMPLATE.format(with_article(name)) for name in classes])
         near = texts @ picture[0]  # (class,), cosines
         kept = (near >= self.near_best * near.max()) | (near >= self.least)
         if self.captioner is not None:
@@ -182,13 +176,7 @@ class DiffusionFilter:
     """
 
     def __init__(
-        self,
-        pipe,
-        *,
-        threshold: float = 0.0,
-        most: int | None = None,
-        template: str = "a photograph of {}",
-        **options,
+        self, pipe, *, threshold: float = 0.0, most: int | None = None, template: str = TEMPLATE, **options
     ):
         self.pipe, self.threshold, self.most = pipe, threshold, most
         self.template, self.options = template, options
@@ -209,10 +197,13 @@ class BlipCaptioner:
     describe(photograph)                              # "a cat sitting on a sofa"
     describe(photograph, "a photograph of a cat")     # "sitting on a sofa"
     ov.segment(pipe, photograph, classes, caption=describe)
+
+    What was said of the last image is kept, so that several methods hear of it once.
     """
 
     def __init__(self, model, processor, *, longest: int = 30):
         self.model, self.processor, self.longest = model, processor, longest
+        self._image, self._said = (), {}
 
     @classmethod
     def load(
@@ -229,14 +220,34 @@ class BlipCaptioner:
         processor = BlipProcessor.from_pretrained(name, revision=revision)
         return cls(model.to(find_device(device)).eval(), processor)
 
-    @torch.no_grad()
     def __call__(self, image, start: str = "") -> str:
-        inputs = self.processor(images=as_rgb(image), text=start or None, return_tensors="pt")
+        image = as_rgb(image)
+        if (this := (image.size, image.tobytes())) != self._image:
+            self._image, self._said = this, {}
+        if start not in self._said:
+            self._said[start] = self._caption(image, start)
+        return self._said[start]
+
+    @torch.no_grad()
+    def _caption(self, image, start: str) -> str:
+        inputs = self.processor(images=image, text=start or None, return_tensors="pt")
         inputs = inputs.to(self.model.device)
         inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
         words = self.model.generate(**inputs, max_new_tokens=self.longest)
         given = self.processor.decode(inputs["input_ids"][0], skip_special_tokens=True) if start else ""
         return self.processor.decode(words[0], skip_special_tokens=True).removeprefix(given).strip()
+
+
+def paper_filter(device=None, *, clip=CLIP, blip=BLIP) -> tuple[ClipFilter, BlipCaptioner]:
+    """DiffSegmenter's category filter with both its rules, and the captioner that it and `segment` share.
+
+        keep, describe = paper_filter()
+        ov.segment(pipe, photograph, voc_classes, recipe="paper", keep=keep, caption=describe)
+
+    Each network is loaded once. `clip`, `blip`: hub ids or folders, as for their `load`.
+    """
+    captioner = BlipCaptioner.load(blip, device=device)
+    return ClipFilter.load(clip, device=device, captioner=captioner), captioner
 
 
 class DiffusionCaptioner:
@@ -251,21 +262,14 @@ class DiffusionCaptioner:
     """
 
     def __init__(
-        self,
-        pipe,
-        things: Sequence[str],
-        *,
-        places: Sequence[str] = (),
-        most: int = 2,
-        threshold: float = 0.0,
-        **options,
+        self, pipe, things: Words, *, places: Words = (), most: int = 2, threshold: float = 0.0, **options
     ):
         self.pipe, self.things, self.places = pipe, tuple(things), tuple(places)
         self.most, self.threshold, self.options = most, threshold, options
 
     def __call__(self, image, start: str = "") -> str:
-        named = self.best(image, {name: f"a photograph of {with_article(name)}" for name in self.things})
-        place = self.best(image, {phrase: f"a photograph of something {phrase}" for phrase in self.places})
+        named = self.best(image, {name: TEMPLATE.format(with_article(name)) for name in self.things})
+        place = self.best(image, {phrase: TEMPLATE.format(f"something {phrase}") for phrase in self.places})
         shown = [name for name, gain in named.items() if gain >= self.threshold][: self.most]
         things = [with_article(name) for name in shown if not mentions(start, name)]
         return " ".join([" and ".join(things), *list(place)[:1]]).strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -12,15 +13,16 @@ from torch import Tensor
 
 from .pipelines import factor
 from .plumbing import checks
+from .plumbing.rgb import SMALLEST, as_rgb
 from .recorder import record
 from .select import Grid
 from .text import TextEncoder
 from .trace import Trace
 from .unet import native_size, require_parts, unet_of
 
-SMALLEST = 8  # pixels each way: less shows nothing
 MOST_PIXELS = 2**26  # 8192 each way, far beyond what any of these models was trained on
 MOST_SAMPLES = 10_000
+APART = 0x5EED5EED  # between the seeds of a posterior's sample and of the noise; PyTorch reads 32 bits
 AESTHETIC = 6.0  # the score that SDXL's refiner is told by default
 
 
@@ -32,7 +34,7 @@ def record_image(
     timesteps: int | Sequence[int] = 100,
     samples: int = 1,
     seed: int = 0,
-    size: Grid | None = None,
+    size: Grid | str | None = None,
     **recording,
 ) -> Trace:
     """Record the UNet's attention to an image that it did not make; the trace gives maps of any words.
@@ -44,9 +46,8 @@ def record_image(
     draws of noise, and passes the UNet once for each: these are the steps of the trace. `prompt` is what the
     UNet reads meanwhile; several prompts in a list become several images of the trace, under the same noise.
 
-    `image`: as for `prepare`. `size` (h, w) in pixels; None keeps the image's proportions at about the area
-    the model was trained on. `recording`: the options of `ov.record`. An inpainting UNet is told that all of
-    the picture is to be painted. To record the whole path from noise to this image, see `ov.invert`.
+    `image`, `size`: as for `prepare`. `recording`: the options of `ov.record`. An inpainting UNet is told
+    that all of the picture is to be painted. To record the whole path from noise to this image: `ov.invert`.
 
     Raises ValueError for an image, a size or a timestep that cannot be used, for a prompt with words that the
     text encoder does not know, and for a model that was not trained on such noise or reads another picture
@@ -147,68 +148,34 @@ def check_prompts(pipe, prompt) -> None:
             warnings.warn(f"{problem} falls off, and the UNet does not read it.", stacklevel=3)
 
 
-def prepare(pipe, image, size: Grid | None = None) -> Image.Image:
-    """The image in RGB at a size the model can take: about its own area, sides a multiple of its factors.
+def prepare(pipe, image, size: Grid | str | None = None) -> Image.Image:
+    """The image in RGB at a size the model can take, sides a multiple of its factors.
 
     `image`: a PIL image of 8 bits, or an array (h, w) or (h, w, 3) of uint8, or of floats 0 to 1. What is
-    transparent becomes white, as in a viewer.
+    transparent becomes white, as in a viewer. `size` (h, w) in pixels, "native" for the model's own; None
+    keeps the image's proportions at about the area of that.
     """
-    ready = as_rgb(image)
-    if size is not None:
+    ready, native = as_rgb(image), [factor(pipe) * side for side in native_size(pipe.unet)]
+    if isinstance(size, str) and size == "native":
+        size = native
+    elif size is None:
+        scale = (math.prod(native) / (ready.width * ready.height)) ** 0.5
+        size = (ready.height * scale, ready.width * scale)
+    else:
         size = checks.size(size, "a size (h, w) in pixels", most=MOST_PIXELS)
         if min(size) < SMALLEST:
             raise ValueError(
                 f"A size of {size} shows nothing: give at least ({SMALLEST}, {SMALLEST}) pixels."
             )
     unit = factor(pipe) * 2 ** (len(pipe.unet.config.block_out_channels) - 1)
-    if size is None:
-        h, w = native_size(pipe.unet)
-        scale = factor(pipe) * (h * w / (ready.width * ready.height)) ** 0.5
-        size = (ready.height * scale, ready.width * scale)
     h, w = (max(unit, round(side / unit) * unit) for side in size)
     return ready if ready.size == (w, h) else ready.resize((w, h), Image.Resampling.BICUBIC)
 
 
-def as_rgb(image) -> Image.Image:
-    """Any image of 8 bits as a PIL image in RGB; ValueError that names the remedy for what is none."""
-    if isinstance(image, Tensor):
-        raise ValueError("Give a PIL image or an array (h, w, 3), not a tensor: tensors differ in range.")
-    if not isinstance(image, Image.Image):
-        try:
-            array = np.asarray(image)
-        except (TypeError, ValueError):  # such as rows of several lengths
-            raise ValueError(f"Give a PIL image or an array (h, w, 3), not {checks.shown(image)}.") from None
-        if array.dtype.kind == "f" and array.size and array.min() >= 0 and array.max() <= 1:
-            array = (array * 255).round().astype(np.uint8)
-        if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,), (4,)):
-            raise ValueError(
-                f"An image array has the shape (h, w) or (h, w, 3) and holds uint8, or floats 0 to 1, not "
-                f"{array.shape} of {array.dtype}: 16 bits become 8 by `(array / 257).astype('uint8')`."
-            )
-        image = Image.fromarray(array)
-    try:
-        image.load()  # an image from a file is read only now
-    except Exception as error:  # Pillow's decoders raise errors of many classes
-        raise ValueError(f"This image's file is damaged ({error}): save it anew.") from None
-    if image.mode in ("I", "F", "I;16", "I;16B", "I;16L"):
-        raise ValueError(
-            f"This image has more than 8 bits a channel (mode {image.mode}): scale it to 0–255 first, from "
-            "16 bits by `Image.fromarray((numpy.asarray(image) / 257).astype('uint8'))`."
-        )
-    if min(image.size) < SMALLEST:
-        raise ValueError(
-            f"This image is {image.width}×{image.height} pixels, too small to show anything: give at least "
-            f"{SMALLEST}×{SMALLEST}."
-        )
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
-
-
 @torch.no_grad()
-def encode_image(pipe, image: Image.Image) -> Tensor:
-    """The image's latents (1, channel, h, w), scaled as the UNet expects them; the mean, so not random."""
+def encode_image(pipe, image: Image.Image, seed: int | None = None) -> Tensor:
+    """The image's latents (1, channel, h, w), scaled as the UNet expects them: the mode of the VAE's
+    posterior or, with a seed, a sample of it, whose noise is not that of `noised` with the same seed."""
     vae, config = pipe.vae, pipe.vae.config
     pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
     kept = vae.dtype
@@ -217,8 +184,13 @@ def encode_image(pipe, image: Image.Image) -> Tensor:
         if upcast:
             vae.to(torch.float32)
         encoded = vae.encode(pixels.to(vae.device, vae.dtype))
-        # A tiny autoencoder gives the latents, the usual one a distribution of them.
-        latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
+        if hasattr(encoded, "latents"):  # a tiny autoencoder's; the usual one gives a distribution of them
+            latents = encoded.latents
+        elif seed is None:
+            latents = encoded.latent_dist.mode()
+        else:
+            generator = torch.Generator().manual_seed(checks.seed(seed) ^ APART)
+            latents = encoded.latent_dist.sample(generator)
     finally:
         if upcast:
             vae.to(kept)

@@ -8,38 +8,63 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Self
 
 from .plumbing import checks
 from .plumbing.files import existing, write_text
-from .select import as_blocks
+from .select import Grid, as_blocks
 
 TUNED = "segment.json"  # beside a model: the recipe that was tuned for it
 MOST_POWER = 1000  # long before, a map is the same everywhere
 MOST_EVALUATIONS = 100_000
 
 
-@dataclass(frozen=True)
-class SegmentRecipe:
-    """The settings of DiffSegmenter; the defaults are the paper's.
+class Recipe:
+    def changed(self, changes: Mapping[str, object]) -> Self:
+        """The recipe with other values for some of its fields; TypeError for a name that is no field."""
+        known = [each.name for each in fields(self)]
+        for name in changes:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}."
+                raise TypeError(f"There is no '{name}' to choose: {hint}")
+        return replace(self, **changes)
 
-    `template`: the text; a class with its article takes the place of {}. `timesteps`, `samples`: see
-    `ov.record_image`. `weights`: {how many times smaller than the latents a resolution is: its weight}.
-    `blocks`: which of the cross-attentions count (see `Trace.maps`); None takes all, the mid block's too.
-    `emphasis`: factor of the class token's distance from the empty text. `power`: see `ov.complete`.
-    `together`: one pass for all classes in one text, where they compete in the softmax, instead of a pass for
-    each (a few texts where one cannot hold them all). `background`: the score, 0 to 1, that a class has to
-    exceed; the paper tunes it on the ground truth, so here it is a guess until it is tuned. For
-    `segment(crf=True)`, which the paper does not have: `crf_background`, the same, and `crf_sharpness`, the
-    factor of all scores before a softmax makes probabilities of them.
+
+@dataclass(frozen=True)
+class SegmentRecipe(Recipe):
+    """The settings of DiffSegmenter. The defaults are the paper's in all but the image's size:
+    `SEGMENT_RECIPES["paper"]` squashes it to the model's own, too.
+
+    `template`: the text; a class, with its `article` ("a cat") or without, takes the place of {}.
+    `subtokens`: read and emphasise a class at the "last" of its sub-tokens, or at all, as their "mean".
+    `with_ing`: a word in -ing right behind the class, as in "cat sleeping", is averaged in. `size`: (h, w) in
+    pixels to squash the image to; "native" is the model's own (512×512 for Stable Diffusion 1.5), None keeps
+    the image's proportions. `latents`: a "sample" of the VAE's posterior, or its "mode". `timesteps`,
+    `samples`: see `ov.record_image`. `weights`: {how many times smaller than the latents a resolution is: its
+    weight}. `blocks`: which of the cross-attentions count (see `Trace.maps`); None takes all, the mid block's
+    too. `emphasis`: factor of the class token's distance from the empty text. `power`: see `ov.complete`.
+    `minmax_at`: scale each class to 0…1 at the "image"'s size, or on the "map"'s grid. `together`: one pass
+    for all classes in one text, where they compete in the softmax, instead of a pass for each (a few texts
+    where one cannot hold them all). `background`: the score, 0 to 1, that a class has to exceed; the paper
+    tunes it on the ground truth, so here it is a guess until it is tuned. For `segment(crf=True)`, which the
+    paper does not have: `crf_background`, the same, and `crf_sharpness`, the factor of all scores before a
+    softmax makes probabilities of them.
     """
 
     template: str = "a photograph of {}"
+    article: bool = False
+    subtokens: str = "last"
+    with_ing: bool = True
+    size: Grid | str | None = None
+    latents: str = "sample"
     timesteps: tuple[int, ...] = (100,)
     samples: int = 1
     weights: Mapping[int, float] = field(default_factory=lambda: {1: 0.1, 2: 0.1, 4: 0.5, 8: 0.3})
     blocks: str | None = None
     emphasis: float = 1.21
     power: int = 1
+    minmax_at: str = "image"
     together: bool = False
     background: float = 0.5
     crf_background: float = 0.5
@@ -56,16 +81,20 @@ class SegmentRecipe:
         as_blocks(self.blocks)
         checks.number("emphasis", self.emphasis, 0, 1000)
         checks.whole("power", self.power, 1, MOST_POWER, why="counts completions")
-        checks.flag("together", self.together)
-        checks.number("background", self.background, 0, 1, why="is a score")
-        checks.number("crf_background", self.crf_background, 0, 1, why="is a score")
+        for name in ("article", "with_ing", "together"):
+            checks.flag(name, getattr(self, name))
+        _check_choices(self, "subtokens", "latents", "minmax_at")
+        for name in ("background", "crf_background"):
+            checks.number(name, getattr(self, name), 0, 1, why="is a score")
         checks.number("crf_sharpness", self.crf_sharpness, 0, 1000, above=True)
-        object.__setattr__(self, "timesteps", timesteps)  # frozen, but as the annotations say
-        object.__setattr__(self, "weights", weights)
+        kept = self.size is None or (isinstance(self.size, str) and self.size == "native")
+        size = self.size if kept else checks.size(self.size, "size as (h, w) in pixels, 'native' or None")
+        for name, value in (("timesteps", timesteps), ("weights", weights), ("size", size)):
+            object.__setattr__(self, name, value)  # frozen, but as the annotations say
 
     @classmethod
     def of(cls, pipe) -> SegmentRecipe:
-        """The recipe that was tuned for this model, if one is in its folder (`segment.json`), or the paper's.
+        """The recipe that was tuned for this model, if one is in its folder (`segment.json`), or the default.
 
         Raises ValueError for a file that is damaged.
         """
@@ -81,13 +110,9 @@ class SegmentRecipe:
         """Write the recipe into a model's folder, for `of`."""
         write_text(Path(folder, TUNED), json.dumps(asdict(self), indent=2) + "\n")
 
-    def changed(self, changes: Mapping[str, object]) -> SegmentRecipe:
-        """The recipe with other values for some of its fields; TypeError for a name that is no field."""
-        return _changed(self, changes)
-
 
 @dataclass(frozen=True)
-class TokenRecipe:
+class TokenRecipe(Recipe):
     """How a token is optimised. The defaults are the fast way, `TOKEN_RECIPES["paper"]` is OVAM's.
 
     `background`: what the class competes with in the softmax: the "start" token alone, as in the paper, or
@@ -117,8 +142,7 @@ class TokenRecipe:
     subtokens: str = "mean"
 
     def __post_init__(self) -> None:
-        for name, allowed in _CHOICES.items():
-            checks.one_of(name, getattr(self, name), allowed)
+        _check_choices(self, "background", "loss", "normalise", "at", "optimizer", "subtokens")
         checks.whole("evaluations", self.evaluations, 1, MOST_EVALUATIONS, why="count from 1")
         if self.steps is not None:
             checks.whole("steps", self.steps, 1, why="count from 1")
@@ -127,19 +151,10 @@ class TokenRecipe:
         checks.number("gamma", self.gamma, 0, above=True)
         checks.number("proximity", self.proximity, 0)
 
-    def changed(self, changes: Mapping[str, object]) -> TokenRecipe:
-        """The recipe with other values for some of its fields; TypeError for a name that is no field."""
-        return _changed(self, changes)
 
-
-def _changed(recipe, changes: Mapping[str, object]):
-    known = [each.name for each in fields(recipe)]
-    for name in changes:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}."
-            raise TypeError(f"There is no '{name}' to choose: {hint}")
-    return replace(recipe, **changes)
+def _check_choices(recipe: Recipe, *names: str) -> None:
+    for name in names:
+        checks.one_of(name, getattr(recipe, name), _CHOICES[name])
 
 
 def _check_template(template) -> None:
@@ -178,7 +193,10 @@ _CHOICES = {
     "at": ("map", "image"),
     "optimizer": ("lbfgs", "adam", "sgd"),
     "subtokens": ("mean", "last"),
+    "latents": ("sample", "mode"),
+    "minmax_at": ("image", "map"),
 }
+SEGMENT_RECIPES = {"paper": SegmentRecipe(size="native")}
 TOKEN_RECIPES = {
     "fast": TokenRecipe(),
     "paper": TokenRecipe(

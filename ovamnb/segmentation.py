@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from itertools import chain
 
 import torch
@@ -17,13 +17,15 @@ from .images import as_rgb, encode_image, encode_prompts, noised, observe, prepa
 from .pipelines import free_bytes
 from .plumbing import checks
 from .plumbing.english import with_article
-from .recipe import SegmentRecipe
-from .refine import complete, minmax, resize
+from .recipe import SEGMENT_RECIPES, SegmentRecipe
+from .refine import complete, minmax, resize, stretched
+from .select import Grid
 from .text import TextEncoder, composed
 from .tokens import Token, put_in
 from .trace import Trace
 from .unet import attention_grids, require_parts
 
+AT_ONCE = 16  # classes at the image's size: 16 MB at 512×512
 Filter = Callable[[object, Sequence[str]], Sequence[str]]
 """(image, candidate classes) → those that the image shows: see `ovamnb.evidence`."""
 Captioner = Callable[[object, str], str]
@@ -37,13 +39,18 @@ class Segmentation:
     result = ov.segment(pipe, image, ["cat", "car"])
     result.labels            # (h, w) int64: 0 is the background, k the class classes[k - 1]
     result.mask("cat")       # (h, w) bool
-    result.scores            # (class, h, w), 0 to 1, at the image's size
+    result.scores            # (class, h, w), 0 to 1, at the image's size: `maps`, the attention's, stretched
     """
 
     labels: Tensor
-    scores: Tensor
+    maps: Tensor
     classes: tuple[str, ...]
     background: float
+
+    @cached_property
+    def scores(self) -> Tensor:
+        """Made when they are first asked for: of 500 classes, at 512×512, half a gigabyte."""
+        return stretched(self.maps, self.labels.shape)
 
     def mask(self, name: str) -> Tensor:
         """The pixels of a class; KeyError, naming the classes, for another word."""
@@ -65,7 +72,7 @@ def segment(
     *,
     caption: str | Captioner = "",
     keep: Filter | None = None,
-    recipe: SegmentRecipe | None = None,
+    recipe: SegmentRecipe | str | None = None,
     crf: bool = False,
     seed: int = 0,
     batch: int = 8,
@@ -76,7 +83,7 @@ def segment(
         result = ov.segment(pipe, image, ["cat", "car", "tree"])
         ov.show_labels(image, result.labels, result.classes)
 
-    For each class c the UNet denoises the image, slightly noised, with the prompt "a photograph of a c" and
+    For each class c the UNet denoises the image, slightly noised, with the prompt "a photograph of c" and
     the `caption`: a text, or a function that continues each class's prompt (`ovamnb.evidence`). The
     cross-attention to c, a weighted sum over resolutions r, is completed by self-attention:
     M_c = A_self · Σ_r w_r minmax(A_r[c]). Each M_c is scaled to 0…1, and each pixel gets the class with the
@@ -85,11 +92,12 @@ def segment(
     A class may be a `Token` (`ov.optimize_token`): its vector takes the place of its word in the prompt.
 
     `keep` drops classes that the image does not show (`ovamnb.evidence`): each class that is left gets a part
-    of the image, whether it is there or not. `recipe`: None takes `SegmentRecipe.of(pipe)`; `changes` are
-    fields of it, such as background=0.4. `crf`: a dense CRF moves the borders to the image's own edges (see
-    `ov.dense_crf`); the scores are then probabilities, which sum to 1 with the background's. `batch`: how
-    many prompts pass the UNet at once, at most: fewer where their self-attention needs more than half of the
-    free memory; where memory does not suffice it is halved, with a warning.
+    of the image, whether it is there or not. `recipe`: None takes `SegmentRecipe.of(pipe)`, "paper" is in
+    `SEGMENT_RECIPES`; `changes` are fields of it, such as background=0.4. `crf`: a dense CRF moves the
+    borders to the image's own edges (see `ov.dense_crf`); the scores are then probabilities, which sum to 1
+    with the background's. `batch`: how many prompts pass the UNet at once, at most: fewer where their
+    self-attention needs more than half of the free memory; where memory does not suffice it is halved, with a
+    warning. Hundreds of classes need no more memory than a few, but for a CRF and where `scores` are read.
 
     Raises ValueError for an empty class list, a class named twice (in upper or lower case), a class the text
     encoder does not know, a recipe whose values are out of range, and an image that `ovamnb.images.as_rgb`
@@ -105,14 +113,14 @@ def segment(
         raise TypeError(
             f"caption is a text or a function of (image, start of a text), not {checks.shown(caption)}."
         )
-    recipe = (
-        SegmentRecipe.of(pipe)
-        if recipe is None
-        else checks.instance("recipe", recipe, SegmentRecipe, "a SegmentRecipe or None")
-    )
+    recipe = SegmentRecipe.of(pipe) if recipe is None else recipe
+    if isinstance(recipe, str):
+        recipe = SEGMENT_RECIPES[checks.one_of("recipe", recipe, SEGMENT_RECIPES)]
+    recipe = checks.instance("recipe", recipe, SegmentRecipe, "a SegmentRecipe, a name or None")
     recipe = recipe.changed(changes)
     classes, tokens = _checked(pipe, classes)
     image = as_rgb(image)
+    ready = prepare(pipe, image, recipe.size)
     h, w = image.height, image.width
     if keep is not None:
         shown = set(checks.entries("What `keep` gives", keep(image, classes), "classes"))
@@ -121,12 +129,12 @@ def segment(
         nothing = torch.zeros(h, w, dtype=torch.int64)
         return Segmentation(nothing, torch.zeros(0, h, w), (), recipe.background)
 
-    latents = encode_image(pipe, prepare(pipe, image))
+    latents = encode_image(pipe, ready, seed if recipe.latents == "sample" else None)
     batch = min(batch, most_at_once(pipe, latents))
 
     @cache  # a captioner is a network
     def prompt_of(names: tuple[str, ...]) -> str:
-        start = recipe.template.format(" and ".join(map(with_article, names)))
+        start = recipe.template.format(" and ".join(map(with_article, names) if recipe.article else names))
         return composed(f"{start} {caption if isinstance(caption, str) else caption(image, start)}".strip())
 
     groups = that_fit(pipe, classes, prompt_of) if recipe.together else [(name,) for name in classes]
@@ -140,11 +148,13 @@ def segment(
                 raise
             batch = min(batch, len(groups)) // 2
             warnings.warn(f"Not enough memory: {batch} classes at once from here on.", stacklevel=2)
-    scores = resize(minmax(torch.stack(maps)), (h, w)).cpu()  # where traces and masks are, too
+    scaled = scaled_at(torch.stack(maps), (h, w) if recipe.minmax_at == "image" else None)
     if crf:
+        scores = stretched(scaled, (h, w)).cpu()
         probabilities = with_edges(scores, image, recipe.crf_background, recipe.crf_sharpness)
         return Segmentation(probabilities.argmax(dim=0), probabilities[1:], classes, recipe.crf_background)
-    return Segmentation(labels_of(scores, recipe.background), scores, classes, recipe.background)
+    labels = labels_of(scaled, recipe.background, (h, w))
+    return Segmentation(labels.cpu(), scaled.cpu(), classes, recipe.background)  # where traces are, too
 
 
 def most_at_once(pipe, latents: Tensor) -> int:
@@ -167,36 +177,34 @@ def class_maps(
     """M_c (h, w) for every class of every group, in order; the classes of a group share one prompt and one
     entry of the UNet's batch. `learned`: {word: `Token`} for the classes that are tokens."""
     encoder = TextEncoder.of(pipe)
-    prompts, places = [], []
-    for group in groups:
-        prompts.append(prompt_of(group))
-        places.append(encoder.read(prompts[-1]).places(group))
+    prompts = list(map(prompt_of, groups))
+    texts = list(map(encoder.read, prompts))
     states, extra = encode_prompts(pipe, prompts, latents)
     empty = encode_prompts(pipe, "", latents)[0][0]
-    for i, group in enumerate(groups):
-        states[i], places[i] = put_in(states[i], places[i], [learned.get(name) for name in group])
-        states[i] = emphasised(states[i], empty, list(chain.from_iterable(places[i])), recipe.emphasis)
+    read = []  # for each prompt the tokens at which each class is read
+    for i, (text, group) in enumerate(zip(texts, groups, strict=True)):
+        places = text.places(group)
+        after = [text.ing_after(place) if recipe.with_ing else [] for place in places]
+        vectors = [learned.get(name) for name in group] + [None] * len(group)
+        states[i], places = put_in(states[i], places + after, vectors)
+        if recipe.subtokens == "last":
+            places = [place[-1:] for place in places]
+        own, after = places[: len(group)], places[len(group) :]
+        states[i] = emphasised(states[i], empty, list(chain.from_iterable(own)), recipe.emphasis)
+        read.append([one + other for one, other in zip(own, after, strict=True)])
 
     finest = attention_grids(pipe.unet, latents.shape[-2:])[0]
     draws = noised(pipe, latents, recipe.timesteps, recipe.samples, seed)
-    trace = observe(
-        pipe,
-        draws,
-        states,
-        extra,
-        self_attention=(finest,),
-        blocks=recipe.blocks,
-        device=latents.device,
-        dtype=torch.float32,
-    )
+    recording = {"self_attention": (finest,), "blocks": recipe.blocks, "device": latents.device}
+    trace = observe(pipe, draws, states, extra, **recording, dtype=torch.float32)
     for name in chain.from_iterable(groups):
         if name in learned:
             learned[name].require_model(trace.key_weights)
     found = []
-    for i, tokens in enumerate(places):
+    for i, places in enumerate(read):
         affinity = trace.self_attention(finest, image=i)
         by_factor = resolutions(trace, states[i], i, max(latents.shape[-2:]))
-        for place in tokens:
+        for place in places:
             heats = {times: maps[place].mean(dim=0) for times, maps in by_factor.items()}
             found.append(complete(fuse(heats, recipe.weights), affinity, power=recipe.power))
     return found
@@ -235,10 +243,25 @@ def fuse(heats: Mapping[int, Tensor], weights: Mapping[int, float]) -> Tensor:
     return sum(weights.get(times, 0.0) * minmax(resize(heat, grid)) for times, heat in heats.items())
 
 
-def labels_of(scores: Tensor, background: float) -> Tensor:
-    """`scores` (class, h, w) → (h, w) int64: 0 where none exceeds `background`, else the highest's number."""
-    best, label = scores.max(dim=0)
-    return torch.where(best > background, label + 1, 0)
+def scaled_at(maps: Tensor, size: Grid | None) -> Tensor:
+    """`maps` (class, h, w), each scaled to 0…1: as they are, or so that they are when stretched to `size`."""
+    if size is None:
+        return minmax(maps)
+    ends = [torch.stack(stretched(one, size).aminmax()) for one in maps]  # one at a time, for memory
+    low, high = torch.stack(ends).T[..., None, None]
+    return (maps - low) / (high - low).clamp(min=1e-12)
+
+
+def labels_of(scores: Tensor, background: float, size: Grid | None = None) -> Tensor:
+    """`scores` (class, h, w) → (h, w) int64: 0 where none exceeds `background`, else the highest's number.
+    With `size` the scores are stretched to it first, a few at a time, since hundreds take much memory."""
+    size = size or tuple(scores.shape[-2:])
+    best, label = torch.full(size, background).to(scores), torch.zeros(size).to(scores.device, torch.int64)
+    for start in range(0, len(scores), AT_ONCE):
+        score, k = stretched(scores[start : start + AT_ONCE], size).max(dim=0)
+        label = torch.where(score > best, k + start + 1, label)
+        best = torch.maximum(score, best)
+    return label
 
 
 def with_edges(scores: Tensor, image, background: float, sharpness: float) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .pipelines import quiet
+from .plumbing.english import does_no_harm, without_punctuation
 from .text_file import PARTS, pack_parts, unpack_parts
 
 
@@ -58,6 +59,11 @@ class Text:
             every = self.find(phrase)
             found[phrase] = next((tokens for tokens in every if taken.isdisjoint(tokens)), every[0])
         return [found[phrase] for phrase in phrases]
+
+    def ing_after(self, place: Sequence[int]) -> list[int]:
+        """The token indices of a word in -ing right behind a place: [] where none stands there."""
+        match = re.compile(r"\s+(\w+ing)(?!\w)", re.IGNORECASE).match(self.source, self.spans[place[-1]][1])
+        return self._tokens(*match.span(1)) if match else []
 
     def _tokens(self, begin: int, stop: int) -> list[int]:
         """The indices of the tokens between two characters of the source; none where one has more letters."""
@@ -226,7 +232,7 @@ def _as_source(text: str | Sequence[str]) -> tuple[str, tuple[str, ...], tuple[s
     entries: list[str] = []
     if isinstance(text, str):
         text = composed(text)
-        words = [_without_punctuation(word) for word in text.split()]
+        words = [without_punctuation(word) for word in text.split()]
     elif isinstance(text, Sequence) and all(isinstance(entry, str) for entry in text):
         words = entries = [composed(entry.strip()) for entry in text]
         text = " ".join(entries)
@@ -240,19 +246,6 @@ def _as_source(text: str | Sequence[str]) -> tuple[str, tuple[str, ...], tuple[s
     return text, words, tuple(entry for entry in entries if entry)
 
 
-def _without_punctuation(word: str) -> str:
-    """A word without the punctuation around it, ASCII's symbols included: "(cat)," → "cat"."""
-    while word and _is_punctuation(word[0]):
-        word = word[1:]
-    while word and _is_punctuation(word[-1]):
-        word = word[:-1]
-    return word
-
-
-def _is_punctuation(character: str) -> bool:
-    return unicodedata.category(character)[0] == "P" or character in "$+<=>^`|~"
-
-
 def _refuse_unknown_words(
     source: str, ids: list[int], spans: Sequence[tuple[int, int]], tokenizer, words: Sequence[str]
 ) -> None:
@@ -261,13 +254,7 @@ def _refuse_unknown_words(
         return
     for i, (start, end) in zip(ids, spans, strict=True):
         word = source[start:end]
-        if i == unknown and (word in words or not all(map(_does_no_harm, word))):
+        if i == unknown and (word in words or not all(map(does_no_harm, word))):
             near = difflib.get_close_matches(word.lower(), tokenizer.get_vocab(), n=3)
             hint = f": did you mean {' or '.join(map(repr, near))}?" if near else ": use another word."
             raise ValueError(f"The model's vocabulary has no word '{word}'{hint}")
-
-
-def _does_no_harm(character: str) -> bool:
-    """Whether a character may be unknown: a comma does no harm, but an emoji or another symbol says
-    something, and all of them would be the same unknown token."""
-    return unicodedata.category(character)[0] in "PZ"

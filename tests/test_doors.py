@@ -111,7 +111,7 @@ def doors(folder, pipe):
             ov.segment,
             {"pipe": pipe, "image": image, "classes": ["cat"], "caption": "", "keep": None, "crf": False}
             | {"recipe": None, "seed": 0, "batch": 8, "weights": {1: 1.0}, "template": "a {}"}
-            | {"background": 0.4, "blocks": None},
+            | {"background": 0.4, "blocks": None, "size": (16, 24)},
         ),
         "optimize_token": (
             ov.optimize_token,

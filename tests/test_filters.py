@@ -1,5 +1,7 @@
 """Captioners and filters: the diffusion model's own; BLIP and CLIP in small, with real processors."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,14 @@ from conftest import sd_pipeline, word_tokenizer
 
 import ovamnb as ov
 from ovamnb import evidence as module
-from ovamnb.evidence import BlipCaptioner, ClipFilter, DiffusionCaptioner, DiffusionFilter, evidence
+from ovamnb.evidence import (
+    BlipCaptioner,
+    ClipFilter,
+    DiffusionCaptioner,
+    DiffusionFilter,
+    evidence,
+    paper_filter,
+)
 
 CLASSES = ["cat", "dog", "car"]
 
@@ -33,6 +42,14 @@ def small_blip():
     )
     images = BlipImageProcessorPil(size={"height": 16, "width": 16})
     return BlipForConditionalGeneration(config).eval(), BlipProcessor(images, tokenizer)
+
+
+@contextmanager
+def counted(model):
+    """The pictures that a BLIP looks at meanwhile: an entry for each look."""
+    seen = []
+    with model.vision_model.register_forward_hook(lambda *given: seen.append(len(given[2][0]))):
+        yield seen
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +151,50 @@ class TestBlip:
         for part in blip:
             part.save_pretrained(tmp_path)
         assert BlipCaptioner.load(tmp_path)(image) == BlipCaptioner(*blip)(image)
+
+    def test_what_was_said_of_an_image_is_said_again_and_of_another_anew(self, blip, image):
+        describe = BlipCaptioner(*blip, longest=5)
+        with counted(blip[0]) as pictures:
+            first = [describe(image), describe(image.copy(), "a cat"), describe(image)]
+            assert pictures == [1, 1] and first[0] == first[2]
+            describe(255 - image), describe(image)
+            assert pictures == [1, 1, 1, 1]
+
+
+class TestThePapersFilter:
+    """Both rules, and one captioner for the filter and the prompts."""
+
+    @pytest.fixture
+    def loaded(self, clip, blip, tmp_path):
+        for name, parts in (("clip", clip), ("blip", blip)):
+            for part in parts:
+                part.save_pretrained(tmp_path / name)
+        return paper_filter("cpu", clip=tmp_path / "clip", blip=tmp_path / "blip")
+
+    def test_its_rules_are_the_papers(self, loaded):
+        keep, describe = loaded
+        assert (keep.near_best, keep.near_caption, keep.least) == (0.97, 0.8, np.inf)
+        assert keep.captioner is describe
+
+    def test_either_rule_keeps_a_class(self, loaded, image):
+        keep, describe = loaded
+        keep.near_best, keep.near_caption = 1.0, 2.0
+        best = keep(image, CLASSES)
+        assert len(best) == 1
+        _, texts = keep.embed(image, [f"a photograph of a {name}" for name in CLASSES])
+        _, [said] = keep.embed(image, [describe(image)])
+        near = texts @ said
+        other = max((k for k, name in enumerate(CLASSES) if name not in best), key=lambda k: near[k])
+        keep.near_caption = float(near[other]) - 1e-5
+        assert {*best, CLASSES[other]} <= {*keep(image, CLASSES)}
+
+    def test_an_image_is_captioned_once_for_all_methods(self, loaded, image, pipe):
+        keep, describe = loaded
+        with counted(describe.model) as pictures:
+            for _ in range(2):
+                ov.segment(pipe, image, ["cat", "dog"], template="{}", keep=keep, caption=describe)
+            kept = keep(image, ["cat", "dog"])
+        assert pictures == [1] * (1 + len(kept)), "for the filter, and for each class that it kept"
 
 
 GAINS = {"cat": 0.3, "dog": -0.1, "car": 0.2, "on grass": 0.1, "at night": 0.05}

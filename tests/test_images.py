@@ -51,12 +51,25 @@ def test_proportions_are_kept_at_the_area_of_training(pipe):
         assert abs(ready.height * ready.width / native**2 - 1) < 0.4
         assert (ready.height > ready.width) == (size[0] > size[1])
     assert prepare(pipe, np.zeros((50, 50, 3), np.uint8), (24, 30)).size == (32, 24)
+    assert prepare(pipe, np.zeros((300, 90, 3), np.uint8), "native").size == (native, native)
 
 
 def test_latents_are_scaled_and_without_chance(pipe, image):
     latents = encode_image(pipe, as_rgb(image))
     assert latents.shape == (1, 4, 8, 12)
     assert torch.equal(latents, encode_image(pipe, as_rgb(image)))
+
+
+def test_with_a_seed_they_are_drawn_from_the_posterior(pipe, image):
+    mode, one, again, other = (encode_image(pipe, as_rgb(image), seed) for seed in (None, 3, 3, 4))
+    assert torch.equal(one, again) and not torch.equal(one, other)
+    with torch.no_grad():
+        posterior = pipe.vae.encode(torch.from_numpy(image).permute(2, 0, 1)[None] / 127.5 - 1).latent_dist
+    drawn = (one - mode) / (pipe.vae.config.scaling_factor * posterior.std)
+    assert abs(drawn.mean()) < 0.2 and abs(drawn.std() - 1) < 0.2, "as much noise as the posterior says"
+    [(_, noise, _)] = noised(pipe, mode, 100, 1, 3)
+    assert abs(torch.corrcoef(torch.stack([drawn.flatten(), noise.flatten()]))[0, 1]) < 0.2, "not the same"
+    assert torch.equal(encode_image(pipe, as_rgb(image), -1), encode_image(pipe, as_rgb(image), -1))
 
 
 def test_the_grids_are_those_that_the_model_shows(image):

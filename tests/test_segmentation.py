@@ -8,14 +8,28 @@ import numpy as np
 import pytest
 import torch
 from conftest import clip_tokenizer, sd_pipeline, word_tokenizer, xl_pipeline
+<<<<<<< HEAD
 from safetensors.torch import load_file
+=======
+from PIL import Image
+>>>>>>> c290da5 (DiffSegmenter's recipe is the paper's to the letter: no article, the last sub-token, a word in -ing, a sample of the posterior, min-max at the image's size, and the image squashed on request)
 from test_maps import deviation, official  # noqa: F401  (a fixture)
 
 import ovamnb as ov
 from ovamnb import segmentation
 from ovamnb.images import encode_image, observe, prepare
-from ovamnb.recipe import SegmentRecipe
-from ovamnb.segmentation import emphasised, fuse, labels_of, resolutions, with_edges
+from ovamnb.recipe import SEGMENT_RECIPES, SegmentRecipe
+from ovamnb.refine import minmax
+from ovamnb.segmentation import (
+    AT_ONCE,
+    emphasised,
+    fuse,
+    labels_of,
+    resolutions,
+    scaled_at,
+    with_edges,
+)
+from ovamnb.text import TextEncoder
 from ovamnb.unet import attention_grids
 
 
@@ -79,7 +93,7 @@ def test_a_class_is_not_looked_for_inside_another(pipe, image):
     text = ov.record_image(pipe, image).text_of("a my cat and a cat")
     [_, [place]] = text.find("cat")
     own = ov.Token("cat", text.states[place], text.states[:1])
-    choices = {"together": True, "template": "{}"}
+    choices = {"together": True, "template": "{}", "article": True}
     by_word, by_token = (ov.segment(pipe, image, ["my cat", cat], **choices) for cat in ("cat", own))
     torch.testing.assert_close(by_word.scores, by_token.scores, atol=1e-4, rtol=1e-4)
 
@@ -93,6 +107,11 @@ def test_every_choice_matters(pipe, image):
         {"emphasis": 2.0},
         {"power": 3},
         {"template": "{}"},
+        {"article": True},
+        {"size": (32, 8)},
+        {"size": "native"},
+        {"latents": "mode"},
+        {"minmax_at": "map"},
         {"caption": "cat"},
         {"seed": 1},
     ]
@@ -218,7 +237,8 @@ class TestRefusals:
             ({"keep": "all"}, "keep is a function"),
             ({"keep": lambda image, classes: None}, "What `keep` gives is a list of classes"),
             ({"caption": None}, "caption is a text or a function"),
-            ({"recipe": "paper"}, "recipe is a SegmentRecipe or None"),
+            ({"recipe": 3}, "recipe is a SegmentRecipe, a name or None"),
+            ({"recipe": "papre"}, "recipe is one of 'paper', not 'papre'"),
             ({"backgruond": 0.3}, "no 'backgruond' to choose: did you mean 'background'"),
             ({"weights": {8: 1.0}}, r"None of this model's resolutions \(1, 2 times smaller"),
             ({"blocks": "middle"}, "No block matches 'middle'"),
@@ -253,6 +273,14 @@ class TestRefusals:
             ({"power": 10**12}, "power counts completions"),
             ({"power": 1e30}, "power counts completions"),
             ({"together": "yes"}, "together is True or False"),
+            ({"article": 1}, "article is True or False"),
+            ({"with_ing": None}, "with_ing is True or False"),
+            ({"subtokens": "first"}, "subtokens is one of 'mean', 'last'"),
+            ({"latents": "mean"}, "latents is one of 'sample', 'mode'"),
+            ({"minmax_at": "grid"}, "minmax_at is one of 'image', 'map'"),
+            ({"size": "square"}, r"size as \(h, w\) in pixels, 'native' or None"),
+            ({"size": 512}, r"size as \(h, w\) in pixels, 'native' or None"),
+            ({"size": (0, 512)}, "1 or more each way"),
             ({"template": "a photograph"}, "template is a text with one {}"),
             ({"template": "{} and {}"}, "template is a text with one {}"),
             ({"template": "{name}"}, "template is a text with one {}"),
@@ -290,7 +318,7 @@ def test_a_captioner_continues_every_class_s_own_text(pipe, image):
         return "on grass"
 
     told = ov.segment(pipe, image, ["cat", "car"], caption=caption, template="{}")
-    assert begun == ["a cat", "a car"]
+    assert begun == ["cat", "car"]
     by_hand = ov.segment(pipe, image, ["cat", "car"], caption="on grass", template="{}")
     assert torch.equal(told.scores, by_hand.scores)
 
@@ -298,7 +326,8 @@ def test_a_captioner_continues_every_class_s_own_text(pipe, image):
 def test_a_recipe_lies_beside_its_model(pipe, image, tmp_path):
     assert SegmentRecipe.of(pipe) == SegmentRecipe()
     pipe.save_pretrained(tmp_path)
-    tuned = SegmentRecipe(timesteps=(300, 500), weights={1: 1.0, 2: 0.0}, background=0.7, together=True)
+    chosen = {"article": True, "subtokens": "mean", "latents": "mode", "minmax_at": "map", "size": (48, 32)}
+    tuned = SegmentRecipe(timesteps=(300, 500), weights={1: 1.0, 2: 0.0}, background=0.7, **chosen)
     tuned.save(tmp_path)
     assert SegmentRecipe.of(ov.load_pipeline(tmp_path)) == tuned
 
@@ -319,6 +348,140 @@ def test_a_damaged_recipe_is_told(pipe, image, tmp_path, content):
     (tmp_path / "segment.json").write_text(content)
     with pytest.raises(ValueError, match=r"segment.json' is no recipe for segmentation"):
         ov.segment(ov.load_pipeline(tmp_path), image, ["cat"])
+
+
+class TestThePapersWay:
+    """Each choice of the paper against the same by other means."""
+
+    def test_it_has_a_name(self, pipe, image):
+        paper = SEGMENT_RECIPES["paper"]
+        assert paper == SegmentRecipe(size="native")
+        by_name, by_hand = (ov.segment(pipe, image, ["cat"], recipe=one) for one in ("paper", paper))
+        assert torch.equal(by_name.scores, by_hand.scores)
+        changed = ov.segment(pipe, image, ["cat"], recipe="paper", background=0.9)
+        assert changed.background == 0.9
+
+    def test_no_article(self, pipe, image):
+        heard = []
+        for article in (False, True):
+            ov.segment(
+                pipe, image, ["cat"], caption=lambda _, start: heard.append(start) or "", article=article
+            )
+        assert heard == ["a photograph of cat", "a photograph of a cat"]
+
+    def test_the_image_is_squashed_and_the_labels_have_its_own_size(self, pipe, image):
+        seen = []
+        with pipe.unet.register_forward_pre_hook(lambda _, given: seen.append(tuple(given[0].shape[-2:]))):
+            for size in (None, "native", (24, 40)):
+                result = ov.segment(pipe, image, ["cat"], size=size)
+                assert result.labels.shape == (16, 24) and result.scores.shape == (1, 16, 24)
+        h, w = seen[0]
+        assert h < w and seen[1:] == [(8, 8), (12, 20)], "in latents, half of the pixels"
+        squashed = Image.fromarray(image).resize((40, 24), Image.Resampling.BICUBIC)
+        own, other = (
+            ov.segment(pipe, one, ["cat"], size=(24, 40), minmax_at="map") for one in (image, squashed)
+        )
+        assert torch.equal(own.maps, other.maps) and other.labels.shape == (24, 40)
+
+    def test_the_last_sub_token_is_read_and_it_alone_is_raised(self, pipe, image, monkeypatch):
+        raised = []
+
+        def note(states, empty, tokens, emphasis):
+            raised.append((tokens, emphasis))
+            return emphasised(states, empty, tokens, emphasis)
+
+        monkeypatch.setattr(segmentation, "emphasised", note)
+        last, mean = (
+            ov.segment(pipe, image, ["kitten"], template="{}", subtokens=how) for how in ("last", "mean")
+        )
+        own = TextEncoder.of(pipe).read("kitten").places(["kitten"])[0]
+        assert len(own) > 1 and raised == [(own[-1:], 1.21), (own, 1.21)]
+        assert not torch.equal(last.scores, mean.scores)
+
+    def test_by_the_last_sub_token_is_that_token_s_map(self, pipe, image):
+        """By a recording of the same pass: no emphasis, one resolution, no completion worth naming."""
+        options = {
+            "template": "{}",
+            "emphasis": 1.0,
+            "weights": {1: 1.0},
+            "latents": "mode",
+            "size": (16, 24),
+        }
+        trace = ov.record_image(
+            pipe, image, "kitten", size=(16, 24), self_attention=(12,), dtype=torch.float32
+        )
+        states = pipe.encode_prompt("kitten", "cpu", 1, False)[0][0]
+        place = TextEncoder.of(pipe).read("kitten").places(["kitten"])[0]
+        maps = resolutions(trace, states, 0, 12)[1]
+        for how, chosen in (("last", place[-1:]), ("mean", place)):
+            heat = maps[chosen].mean(dim=0)
+            by_hand = minmax(ov.resize(ov.complete(minmax(heat), trace.self_attention(12)), (16, 24)))
+            found = ov.segment(pipe, image, ["kitten"], subtokens=how, **options).scores[0]
+            torch.testing.assert_close(found, by_hand, atol=1e-3, rtol=0)
+
+    def test_a_word_in_ing_behind_the_class_is_averaged_in(self, image):
+        pipe = sd_pipeline(clip_tokenizer())
+        text = TextEncoder.of(pipe).read("cat sleeping on king")
+        [cat], [doing] = text.find("cat"), text.find("sleeping")
+        assert text.ing_after(cat) == doing and text.ing_after(doing) == []
+        assert TextEncoder.of(pipe).read("cat on sleeping").ing_after([1]) == []
+        options = {"template": "{}", "caption": "sleeping", "emphasis": 1.0, "weights": {1: 1.0}}
+        options |= {"latents": "mode", "size": (16, 24)}
+        trace = ov.record_image(
+            pipe, image, "cat sleeping", size=(16, 24), self_attention=(12,), dtype=torch.float32
+        )
+        states = pipe.encode_prompt("cat sleeping", "cpu", 1, False)[0][0]
+        maps = resolutions(trace, states, 0, 12)[1]
+        for with_ing, chosen in ((True, [cat[-1], doing[-1]]), (False, cat[-1:])):
+            heat = maps[chosen].mean(dim=0)
+            by_hand = minmax(ov.resize(ov.complete(minmax(heat), trace.self_attention(12)), (16, 24)))
+            found = ov.segment(pipe, image, ["cat"], with_ing=with_ing, **options).scores[0]
+            torch.testing.assert_close(found, by_hand, atol=1e-3, rtol=0)
+
+    def test_a_token_is_no_sub_token(self, pipe, image):
+        """A token takes one place, whatever its word had, and the word in -ing moves up behind it."""
+        token = ov.Token("kitten", torch.linspace(-1, 1, 16), torch.zeros(1, 16))
+        options = {"template": "{}", "caption": "sleeping"}
+        with_ing, without = (
+            ov.segment(pipe, image, [token], with_ing=chosen, **options).scores for chosen in (True, False)
+        )
+        assert with_ing.isfinite().all() and not torch.equal(with_ing, without)
+
+    def test_scaled_at_the_image_s_size_every_class_reaches_both_ends(self, pipe, image):
+        scores = ov.segment(pipe, image, ["cat", "dog"]).scores
+        torch.testing.assert_close(scores.amin(dim=(1, 2)), torch.zeros(2), atol=1e-5, rtol=0)
+        torch.testing.assert_close(scores.amax(dim=(1, 2)), torch.ones(2), atol=1e-5, rtol=0)
+        maps = torch.rand(3, 4, 6)
+        at_image = ov.resize(scaled_at(maps, (15, 31)), (15, 31))
+        torch.testing.assert_close(at_image, minmax(ov.resize(maps, (15, 31))), atol=1e-5, rtol=0)
+        assert torch.equal(scaled_at(maps, None), minmax(maps))
+
+
+class TestManyClasses:
+    def test_labels_are_those_of_all_scores_at_once(self):
+        maps = torch.rand(3 * AT_ONCE + 5, 6, 7, generator=torch.Generator().manual_seed(0))
+        for background in (0.0, 0.8, 0.95):
+            best, label = ov.resize(maps, (40, 33)).max(dim=0)
+            expected = torch.where(best > background, label + 1, 0)
+            assert torch.equal(labels_of(maps, background, (40, 33)), expected)
+            assert len(expected.unique()) > AT_ONCE or background
+        assert not labels_of(maps, 1.0).any()
+
+    def test_scores_at_the_image_s_size_are_made_only_when_asked_for(self, pipe, image, monkeypatch):
+        largest, real = [], segmentation.stretched
+
+        def note(maps, size):
+            largest.append(len(maps) if maps.ndim > 2 else 1)
+            return real(maps, size)
+
+        monkeypatch.setattr(segmentation, "stretched", note)
+        monkeypatch.setattr(segmentation, "AT_ONCE", 2)
+        result = ov.segment(pipe, np.zeros((160, 240, 3), np.uint8), ["cat", "dog", "car", "red", "on"])
+        assert max(largest) == 2 and result.maps.shape[-2:] < (160, 240)
+        assert result.scores.shape == (5, 160, 240) and max(largest) == 5
+        assert result.scores is result.scores, "and then kept"
+        assert torch.equal(result.labels, labels_of(result.scores, result.background))
+        assert ov.segment(pipe, image, ["cat"], keep=lambda *_: []).scores.shape == (0, 16, 24)
 
 
 class TestByHand:

@@ -3,6 +3,7 @@
 checks.py    what public functions require of their arguments, and the errors where it is missing
 files.py     files that are written whole or not at all
 command.py   how a command ends: in a table, or in one line that says what to do
-english.py   class names in sentences
+english.py   class names in sentences; what is punctuation
+rgb.py       pictures of any origin as RGB
 moved.py     where the commands of the first edition went
 """
