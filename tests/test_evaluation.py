@@ -178,7 +178,7 @@ class TestRows:
         if needs_crf(name):
             pytest.importorskip("pydensecrf", reason="no dense CRF here")
         scores = METHODS[name](look)
-        assert scores.shape == (2, 16, 24) and scores.min() >= 0 and scores.max() <= 1 + 1e-6
+        assert scores.shape == (2, 16, 24) and scores.min() >= -1e-5 and scores.max() <= 1 + 1e-5
         assert not torch.equal(scores[0], scores[1])
         labels = cut_of(METHODS[name])(scores, look.image)(0.4)
         assert labels.shape == (16, 24) and set(labels.unique().tolist()) <= {0, 1, 2}
@@ -239,11 +239,11 @@ class TestRows:
         for row, message in (
             ("ovam block=3", "'ovam' has no setting 'block': choose of blocks, crf"),
             ("ovam sharpen=more", "sharpen is one of 'none', 'weights', 'completion', not 'more'"),
-            ("ovam power=two", "'two' is no number, tuple or mapping"),
+            ("ovam power=two", "'ovam': power counts completions: a whole number"),
             ("diffsegmenter weights={0:1}", "A resolution of the weights"),
         ):
             with pytest.raises(ValueError, match=message):
-                METHODS and parse(row)[0](look)
+                parse(row)
 
     def test_steps_by_name(self, pipe, image):
         def steps(which, recorded=tuple(range(8))):

@@ -8,11 +8,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import clip_tokenizer, sd_pipeline, word_tokenizer, xl_pipeline
-<<<<<<< HEAD
-from safetensors.torch import load_file
-=======
 from PIL import Image
->>>>>>> c290da5 (DiffSegmenter's recipe is the paper's to the letter: no article, the last sub-token, a word in -ing, a sample of the posterior, min-max at the image's size, and the image squashed on request)
+from safetensors.torch import load_file
 from test_maps import deviation, official  # noqa: F401  (a fixture)
 
 import ovamnb as ov

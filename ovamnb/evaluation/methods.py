@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..crf import after_crf, dense_crf
 from ..plumbing import checks
-from ..recipe import SegmentRecipe
+from ..recipe import MOST_POWER, SEGMENT_RECIPES, SegmentRecipe
 from ..refine import complete, minmax, resize, weigh
 from ..segmentation import labels_of, segment
 from .look import MAPS, Look
@@ -88,6 +88,8 @@ class Attention:
         checks.one_of("sharpen", self.sharpen, ("none", "weights", "completion"))
         checks.one_of("scale", self.scale, ("minmax", "maximum", "grid"))
         checks.one_of("crf", self.crf, ("none", "soft", "hard"))
+        checks.whole("power", self.power, 1, MOST_POWER, why="counts completions")
+        checks.whole("tried", self.tried, 1, why="counts settings")
 
     def __call__(self, look: Look) -> Tensor:
         heats = MAPS[self.maps](look, **look.choices(self.blocks, self.steps, self.queries))
@@ -123,10 +125,11 @@ class Segmenter:
     def __post_init__(self) -> None:
         checks.one_of("recipe", self.recipe, ("tuned", "paper"))
         checks.one_of("crf", self.crf, ("none", "soft", "hard"))
+        SegmentRecipe().changed(self.changes)  # raises for values out of range
 
     def __call__(self, look: Look) -> Tensor:
-        base = SegmentRecipe.of(look.pipe) if self.recipe == "tuned" else SegmentRecipe()
-        recipe = base.changed(self.changes)
+        recipe = SEGMENT_RECIPES["paper"] if self.recipe == "paper" else SegmentRecipe.of(look.pipe)
+        recipe = recipe.changed(self.changes)
         return segment(look.pipe, look.image, look.asks(), recipe=recipe, crf=self.crf == "soft").scores
 
 
@@ -177,9 +180,8 @@ def _with_settings(name: str, method: Method, settings: Mapping[str, str]) -> Me
             known = ", ".join(sorted(own.keys() - {"changes"} | inner))
             raise ValueError(f"'{name}' has no setting '{setting}': choose of {known}.")
     try:
-        values = {
-            k: v if isinstance(own.get(k), str) or k in STRINGS else read(v) for k, v in settings.items()
-        }
+        texts = {k for k, value in own.items() if isinstance(value, str)} | {"template"}  # {} is no mapping
+        values = {k: v if k in texts else read(v) for k, v in settings.items()}
         changes = {k: v for k, v in values.items() if k in inner}
         outer = {k: v for k, v in values.items() if k not in inner}
         return replace(method, **outer, **({"changes": {**own["changes"], **changes}} if changes else {}))
@@ -187,17 +189,13 @@ def _with_settings(name: str, method: Method, settings: Mapping[str, str]) -> Me
         raise ValueError(f"'{name}': {error}") from None
 
 
-STRINGS = ("template", "blocks", "subtokens", "latents")  # settings of a recipe that stay text
-
-
 def read(text: str) -> object:
-    """A number, a tuple, a mapping or a truth value written as in Python; ValueError for anything else."""
+    """A number, a tuple, a mapping or a truth value, as in Python: 2, (100,200), {1:.5}, True; anything
+    else is text."""
     try:
         return ast.literal_eval(text)
     except (SyntaxError, ValueError):
-        raise ValueError(
-            f"'{text}' is no number, tuple or mapping, such as 2, (100,200) or {{1:.5}}."
-        ) from None
+        return text
 
 
 def needs_crf(row: str, methods: Mapping[str, Method] = METHODS) -> bool:
