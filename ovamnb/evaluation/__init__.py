@@ -9,6 +9,7 @@
     report.py     the scores, as a table and as CSV
     choose.py     the same chance for every method: decisions on validation pictures
     quoted.py     the papers' figures, to be printed beside ours
+    reproduce.py  the OVAM paper's protocol: every picture, its thresholds, its figures beside ours
     ablate.py     ablations: what each choice is worth
     arguments.py  the arguments that the commands share
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from accelerate import PartialState
 
 from ..data import DATA, load_data
-from ..data.base import SPLITS, Data
+from ..data.base import ALL, SPLITS, Data
 from ..pipelines import find_device
 from ..plumbing.command import positive, require_given, require_writable
 from ..select import evenly
@@ -71,6 +71,14 @@ def both_splits(given: argparse.Namespace) -> dict[str, Data]:
     splits = {split: load_data(given.data, split=split, root=given.root) for split in SPLITS}
     require_given(given.root)
     return splits
+
+
+def whole_set(given: argparse.Namespace) -> dict[str, Data]:
+    """{"all": every picture}; raises as `both_splits`, and ValueError for a set that has no such split."""
+    check_places(given)
+    data = load_data(given.data, split=ALL, root=given.root)
+    require_given(given.root)
+    return {ALL: data}
 
 
 def tokens_for(given: argparse.Namespace) -> Mapping[str, Token]:
