@@ -8,7 +8,19 @@ import pytest
 from PIL import Image
 
 from ovamnb.data import DATA, load_data
-from ovamnb.data.base import Data, Example, check, require_names, split_by_name
+from ovamnb.data.base import (
+    Data,
+    Example,
+    check,
+    dtype_of,
+    ignored_in,
+    label_image,
+    read_labels,
+    require_names,
+    split_by_name,
+    voc_palette,
+    write_png,
+)
 from ovamnb.data.coco import COCO_CLASSES
 from ovamnb.data.pascal import CONTEXT_CLASSES, VOC_CLASSES
 
@@ -331,7 +343,10 @@ class TestFolder:
         with pytest.raises(ValueError, match=r"labels/picture 0.png': the labels \[3\] mean nothing"):
             load_data("folder", root=root)[0]
         put(root / "labels/picture 0.png", labels((1, 1, 5, 5, 3)).astype(np.uint16))
-        with pytest.raises(ValueError, match=r"picture 0.png' holds no labels but I;16 pixels: .* 8 bits"):
+        with pytest.raises(ValueError, match=r"picture 0.png': the labels \[3\] mean nothing: .* 65535"):
+            load_data("folder", root=root)[0]
+        put(root / "labels/picture 0.png", photograph())
+        with pytest.raises(ValueError, match=r"picture 0.png' holds no labels but RGB pixels: .* 16 bits"):
             load_data("folder", root=root)[0]
         (root / "images/picture 0.png").write_bytes(b"")
         with pytest.raises(ValueError, match=r"images/picture 0.png' cannot be read"):
@@ -345,7 +360,7 @@ class TestFolder:
         for lines, wrong in (
             (("cat", "cat"), "'cat' more than once"),
             ((), "0 classes"),
-            (range(255), "255"),
+            (range(65535), "65535 classes, not 1 to 65534"),
         ):
             write(root / "classes.txt", *lines)
             with pytest.raises(ValueError, match=rf"classes.txt' .*{wrong}"):
@@ -353,6 +368,25 @@ class TestFolder:
         (root / "classes.txt").unlink()
         with pytest.raises(FileNotFoundError, match=r"classes.txt' is not there: a folder of images has"):
             load_data("folder", root=root)
+
+    def test_hundreds_of_classes(self, root):
+        """Sixteen bits beyond 254 classes, where 255 is a class; files of eight bits still count there."""
+        write(root / "classes.txt", *(f"class {k}" for k in range(1, 301)))
+        write(root / "validation.txt", "picture 1")
+        write(root / "test.txt", "picture 0", "picture 2")
+        wide = labels((1, 1, 5, 5, 2), (5, 5, 6, 6, 255)).astype(np.uint16)
+        wide[8:] = 300
+        wide[0] = 65535
+        put(root / "labels/picture 0.png", wide)
+        data = load_data("folder", root=root)
+        assert len(data.classes) == 300 and data[0].labels.dtype == data[1].labels.dtype == np.uint16
+        assert np.array_equal(data[0].labels, wide) and data[0].present() == [2, 255, 300]
+        narrow = labels((1, 1, 5, 5, 2), (5, 5, 6, 6, 255))  # as the fixture wrote it, in eight bits
+        assert np.array_equal(data[1].labels == 65535, narrow == 255) and data[1].present() == [2]
+        wide[3] = 301
+        put(root / "labels/picture 0.png", wide)
+        with pytest.raises(ValueError, match=r"the labels \[301\] mean nothing: .* 1 to 300 .* 65535 does"):
+            data[0]
 
     def test_an_unlabelled_image_is_missed_without_lists(self, root):
         for path in root.glob("labels/*"):
@@ -466,6 +500,98 @@ class TestOVAM:
         (sim / "annotations").rename(sim / "masks")
         with pytest.raises(FileNotFoundError, match=r"annotations' is not there: the OVAM authors give"):
             load_data("ovam-voc-sim", root=sim)
+
+
+class TestLabelMaps:
+    def test_a_few_classes_have_eight_bits_whatever_the_file(self, tmp_path):
+        wide = np.array([[0, 1, 254, 65535]], np.uint16)
+        put(tmp_path / "a.png", wide)
+        found = read_labels(tmp_path / "a.png", "")
+        assert found.dtype == np.uint8 and found.tolist() == [[0, 1, 254, 255]]
+        put(tmp_path / "a.png", np.array([[0, 255]], np.uint16))
+        with pytest.raises(ValueError, match=r"labels \[255\] mean nothing: .* 65535 does not count in 16"):
+            read_labels(tmp_path / "a.png", "")
+
+    @pytest.mark.parametrize("classes", [254, 255, 65534])
+    def test_what_is_written_is_read(self, tmp_path, classes):
+        there = np.array([[0, 1, classes, ignored_in(classes)]], dtype_of(classes))
+        write_png(label_image(there), tmp_path / "new" / "a.png")
+        found = read_labels(tmp_path / "new" / "a.png", "", classes)
+        assert found.dtype == there.dtype and np.array_equal(found, there)
+        with Image.open(tmp_path / "new" / "a.png") as image:
+            assert image.mode == ("P" if classes == 254 else "I;16")
+            assert classes > 254 or image.getpalette() == voc_palette()
+
+    def test_sixteen_bits_are_the_most(self):
+        with pytest.raises(ValueError, match="at most 65534 classes, not 65535"):
+            ignored_in(65535)
+
+    def test_any_whole_numbers_become_those_of_the_number_of_classes(self):
+        class Wide(Data):
+            classes, names = tuple(map(str, range(300))), ("a",)
+
+            def read(self, index):
+                return Example("a", np.array([[0, 255, 65535]]))
+
+        assert Wide()[0].labels.dtype == np.uint16 and Wide()[0].present() == [255]
+        assert Wide().shown(0) == [255] and Wide().labelled(0) and Wide().picture(0) is None
+
+
+class TestImageLevelLabels:
+    """What VOC says of a photograph without outlining anything."""
+
+    @pytest.fixture
+    def year(self, tmp_path):
+        year = tmp_path / "VOC2012"
+        write(year / "ImageSets/Segmentation/train.txt", "2007_000032", "2007_000033")
+        for name in ("2007_000032", "2007_000033", "2008_000001"):
+            put(year / f"JPEGImages/{name}.jpg", photograph())
+        put(year / "SegmentationClass/2007_000032.png", TRUTH)
+        return year
+
+    def annotate(self, year, name, *objects):
+        parts = "<part><name>head</name></part>"
+        things = [f"<object><name>{kind}</name>{parts}</object>" for kind in objects]
+        write(year / f"Annotations/{name}.xml", "<annotation>", *things, "</annotation>")
+
+    def test_of_the_annotations(self, year):
+        self.annotate(year, "2007_000032", "tvmonitor", "person", "person", "diningtable")
+        self.annotate(year, "2007_000033")
+        data = load_data("voc", split="validation", root=year)
+        assert [data.shown(k) for k in range(2)] == [[11, 15, 20], []]
+        assert [data.labelled(k) for k in range(2)] == [True, False]
+        assert data.picture(1).size == SIZE[::-1], "without labels"
+        for damaged in ("<annotation>", "<annotation><object><name>unicorn</name></object></annotation>"):
+            write(year / "Annotations/2007_000032.xml", damaged)
+            with pytest.raises(ValueError, match=r"2007_000032.xml' is no annotation of VOC's"):
+                data.shown(0)
+        (year / "Annotations/2007_000032.xml").unlink()
+        with pytest.raises(FileNotFoundError, match=r"2007_000032.xml' is not there: '.*train.txt' names it"):
+            data.shown(0)
+
+    def test_of_the_lists(self, year):
+        for kind in (name.replace(" ", "") for name in (*VOC_CLASSES[:-1], "tvmonitor")):
+            there = {"cat": 1, "diningtable": 0}.get(kind, -1)
+            write(year / f"ImageSets/Main/{kind}_train.txt", f"2007_000032 {there:2}")
+            write(year / f"ImageSets/Main/{kind}_val.txt", f"2008_000001 {-there:2}")
+        data = load_data("voc", split="validation", root=year)
+        assert data.shown(0) == [8, 11], "a difficult one is there, too"
+        with pytest.raises(ValueError, match=r"Main' names '2007_000033', .* the folder Annotations"):
+            data.shown(1)
+        (year / "ImageSets/Main/sofa_val.txt").unlink()
+        with pytest.raises(FileNotFoundError, match=r"sofa_val.txt' is not there: unpack http"):
+            load_data("voc", split="validation", root=year).shown(0)
+
+    def test_a_list_of_one_s_own(self, year):
+        file = year.parent / "train_aug.txt"
+        write(file, "2008_000001", "/JPEGImages/2007_000033.jpg /SegmentationClassAug/2007_000033.png")
+        data = load_data("voc", split="validation", root=year)
+        more = data.listed(file)
+        assert more.names == ("2008_000001", "2007_000033") and len(data) == 2
+        assert not more.labelled(0) and more.picture(0).size == SIZE[::-1]
+        write(file, "")
+        with pytest.raises(ValueError, match=r"train_aug.txt' names no photograph"):
+            data.listed(file)
 
 
 class TestSplits:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import ovam_sets
 import pytest
 import torch
 from conftest import sd_pipeline
@@ -106,6 +107,12 @@ class TestCounts:
             metric.update(labels.flatten(), truth.flatten())
             total = total + confusion(labels, truth, 3)
         assert torch.allclose(iou(total), metric.compute())
+
+    def test_hundreds_of_classes(self):
+        truth = torch.tensor([[0, 255, 255, 300, 65535]])
+        table = confusion(torch.tensor([[0, 255, 300, 300, 255]]), truth, 300)
+        assert table[255, 255] == table[255, 300] == 1 and table.sum() == 4
+        assert iou(table)[[0, 255, 300]].tolist() == [1, 0.5, 0.5]
 
     def test_a_class_that_never_came_up_is_left_out(self):
         table = confusion(torch.tensor([[1, 0]]), torch.tensor([[1, 0]]), 3)
@@ -504,6 +511,45 @@ class TestRun:
             write(tmp_path / "b.json", {"x": 2})
         assert [path.name for path in tmp_path.iterdir()] == ["b.json"]
         assert json.loads((tmp_path / "b.json").read_bytes()) == {"x": 1}
+
+
+class TestProtocol:
+    """Every picture of the authors' sets, at the paper's thresholds."""
+
+    @pytest.mark.usefixtures("loaded_once")
+    @pytest.mark.slow
+    def test_from_their_layout_to_a_table_beside_theirs(self, tmp_path, capsys):
+        pytest.importorskip("pydensecrf", reason="no dense CRF here")
+        pipe = ov.load_pipeline()
+        pictures = ovam_sets.drawn(pipe, ("cat", "potted plant"), each=2)
+        root = ovam_sets.sim(tmp_path / "voc_sim", pictures)
+        out = tmp_path / "out"
+        paper = ["--data", "ovam-voc-sim", "--root", str(root), "--protocol", "paper", "--device", "cpu"]
+        rows = ["ovam-map", "ovam+weights+crf", "attn2mask"]
+        evaluate.main([*paper, "--methods", *rows, "--out", str(out)])
+        said = capsys.readouterr().out
+        assert "all 4 pictures; the paper's thresholds" in said and "4 pictures here, 490 there" in said
+        assert [path.name for path in out.iterdir() if path.is_dir()] == ["all"]
+        found = {row["method"]: row for row in read_table(out / "protocol.csv")}
+        assert list(found) == rows and found["ovam+weights+crf"]["the paper's mIoU"] == 0.704
+        split = Split(out / "all")
+        for row, threshold in zip(rows, (0.4, 0.4, 0.4), strict=True):
+            total = split.total(row, split.thresholds.index(threshold))
+            assert found[row]["mIoU"] == pytest.approx(mean_iou(total), abs=1e-3)
+            assert f"{row:<16}  words     {mean_iou(total):.3f}" in said
+        assert split.settings["questions"][15] == ["A photograph of a potted plant", "plant"]
+
+    def test_what_it_cannot_do_is_said_before_anything_runs(self, tmp_path, capsys):
+        root = ovam_sets.sim(tmp_path / "voc_sim", ovam_sets.rendered(("cat",)))
+        paper = ["--protocol", "paper", "--root", str(root)]
+        for more, message in (
+            (["--data", "ovam-voc-sim", "--methods", "ovam"], "No paper gives a threshold for 'ovam'"),
+            (["--data", "voc"], "'all', is a split of ovam-voc-sim and ovam-coco-cap only"),
+            (["--data", "ovam-voc-sim", "--model", "sd15"], "a file of this one's by --tokens"),
+        ):
+            with pytest.raises(SystemExit) as ended:
+                evaluate.main([*paper, *more])
+            assert ended.value.code == 2 and message in " ".join(capsys.readouterr().err.split())
 
 
 class TestChoosing:

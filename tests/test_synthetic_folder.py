@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ovamnb.data.base import voc_palette
 from ovamnb.plumbing.files import clear_partials
 from ovamnb.synthesize.folder import (
     VOC,
@@ -19,7 +20,6 @@ from ovamnb.synthesize.folder import (
     read_record,
     read_records,
     record_path,
-    voc_palette,
     write_image,
     write_labels,
     write_lines,

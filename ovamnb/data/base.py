@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from zlib import crc32
 
@@ -13,9 +13,11 @@ import numpy as np
 from PIL import Image
 
 from ..plumbing.english import with_article
+from ..plumbing.files import whole
 
-IGNORED = 255
-"""The label of pixels that do not count."""
+IGNORED, IGNORED_WIDE = 255, 65535
+"""The label of pixels that do not count: the first in label maps of 8 bits, which hold up to 254 classes, the
+second in those of 16 bits, for up to 65534. See `ignored_in`."""
 SPLITS = ("validation", "test")
 """Thresholds are chosen on the first; scores are reported on the second."""
 ALL = "all"
@@ -30,7 +32,7 @@ class Example:
     """One picture and its labels.
 
     `labels` (h, w) uint8: 0 is the background, k the class `classes[k - 1]` of its data set, 255 does not
-    count.
+    count. In a set of more than 254 classes they are uint16, and 65535 does not count.
     `image`: the picture, of the same size; None where the model generates it, from `prompt` and `seed`.
     `prompt`: what the picture was generated from, or a caption; None where there is none.
     `named`: the labels of the classes that the prompt names, in this or another word; None where all count.
@@ -46,13 +48,16 @@ class Example:
 
     def present(self) -> list[int]:
         """The labels of the classes that it shows and, where that is known, its prompt names; in order."""
-        shown = [int(label) for label in np.unique(self.labels) if label not in (0, IGNORED)]
-        return [label for label in shown if self.named is None or label in self.named]
+        return [label for label in self.shown() if self.named is None or label in self.named]
 
     def unnamed(self) -> list[int]:
         """The labels of the classes that it shows and its prompt does not name."""
-        shown = [int(label) for label in np.unique(self.labels) if label not in (0, IGNORED)]
-        return [label for label in shown if self.named is not None and label not in self.named]
+        return [label for label in self.shown() if self.named is not None and label not in self.named]
+
+    def shown(self) -> list[int]:
+        """The labels of all classes that it shows, in order."""
+        ignored = IGNORED_WIDE if self.labels.dtype == np.uint16 else IGNORED
+        return [int(label) for label in np.unique(self.labels) if label not in (0, ignored)]
 
 
 class Data:
@@ -103,6 +108,18 @@ class Data:
         """The file that holds the labels of example `index`, for errors to name; None without one."""
         return None
 
+    def picture(self, index: int) -> Image.Image | None:
+        """The picture of example `index`, also where it has no labels; None where the model generates it."""
+        return self.read(index).image
+
+    def labelled(self, index: int) -> bool:
+        """Whether the labels of example `index` are there, pixel by pixel."""
+        return (source := self.source(index)) is None or source.exists()
+
+    def shown(self, index: int) -> list[int]:
+        """The labels of the classes that example `index` shows: all that weak supervision knows of it."""
+        return self[index].present()
+
     def seen(self, index: int) -> np.ndarray | None:
         """The `thumbnail` of the picture that was labelled; None where none is known."""
         image = self.read(index).image
@@ -138,10 +155,22 @@ class Data:
             raise IndexError(f"There is no example {index}: the split has {len(self)}.")
         example = self.read(index)
         check(example, self.classes, self.source(index))
-        return example
+        return replace(example, labels=example.labels.astype(dtype_of(len(self.classes)), copy=False))
 
     def __len__(self) -> int:
         return len(self.names)
+
+
+def ignored_in(classes: int) -> int:
+    """The label of pixels that do not count in a set of so many classes: 255, or 65535 beyond 254 classes."""
+    return int(np.iinfo(dtype_of(classes)).max)
+
+
+def dtype_of(classes: int) -> type[np.uint8] | type[np.uint16]:
+    """The dtype of the labels of so many classes; ValueError for more than 65534."""
+    if classes >= IGNORED_WIDE:
+        raise ValueError(f"A label map holds at most {IGNORED_WIDE - 1} classes, not {classes}.")
+    return np.uint8 if classes < IGNORED else np.uint16
 
 
 def check(example: Example, classes: tuple[str, ...], source: Path | None = None) -> None:
@@ -160,11 +189,12 @@ def check(example: Example, classes: tuple[str, ...], source: Path | None = None
             f"'{name}': the image has {h}×{w} pixels, its labels {labels.shape[0]}×{labels.shape[1]}: "
             "give labels of the image's own size."
         )
-    wrong = sorted({int(v) for v in np.unique(labels)} - {*range(len(classes) + 1), IGNORED})
+    ignored = ignored_in(len(classes))
+    wrong = sorted({int(v) for v in np.unique(labels)} - {*range(len(classes) + 1), ignored})
     if wrong:
         raise ValueError(
             f"'{name}': the labels {wrong[:5]} mean nothing: 0 is the background, 1 to {len(classes)} "
-            f"are the classes, {IGNORED} does not count."
+            f"are the classes, {ignored} does not count."
         )
 
 
@@ -213,18 +243,58 @@ def read_image(path: Path, what: str) -> Image.Image:
     return _opened(path, what).convert("RGB")
 
 
-def read_labels(path: Path, what: str) -> np.ndarray:
-    """A label map (h, w) uint8 from a PNG of one channel or with a palette, whose colours do not matter.
+def read_labels(path: Path, what: str, classes: int = IGNORED - 1) -> np.ndarray:
+    """A label map (h, w), uint8 or, of more than 254 `classes`, uint16, from a PNG.
 
-    Raises FileNotFoundError as `require`, and ValueError where the file is damaged or has no such labels.
+    The file has one channel of 8 or 16 bits, or a palette, whose colours do not matter. What does not count
+    is 255 in 8 bits and 65535 in 16, whatever the number of classes, and 255 or 65535 in the result by that
+    number (`ignored_in`). Raises FileNotFoundError as `require`, and ValueError where the file is damaged or
+    has no such labels.
     """
     image = _opened(path, what)
-    if image.mode not in ("1", "L", "P"):
+    if image.mode not in ("1", "L", "P", "I;16"):
         raise ValueError(
             f"'{path}' holds no labels but {image.mode} pixels: save the number of each pixel's class in one "
-            f"channel of 8 bits, or as the index into a palette."
+            f"channel of 8 or 16 bits, or as the index into a palette."
         )
-    return np.array(image, dtype=np.uint8)
+    labels = np.array(image, dtype=np.uint16 if image.mode == "I;16" else np.uint8)
+    wanted, there = dtype_of(classes), np.iinfo(labels.dtype).max
+    if labels.dtype == wanted:
+        return labels
+    counts = labels != there
+    if (wrong := np.unique(labels[counts & (labels > classes)])[:5]).size:
+        raise ValueError(
+            f"'{path}': the labels {wrong.tolist()} mean nothing: 0 is the background, 1 to {classes} are "
+            f"the classes, {there} does not count in {8 * labels.itemsize} bits."
+        )
+    found = labels.astype(wanted)
+    found[~counts] = ignored_in(classes)
+    return found
+
+
+def label_image(labels: np.ndarray) -> Image.Image:
+    """A label map (h, w) as a picture to write: uint8 in VOC's colours, uint16 in 16 bits of grey."""
+    image = Image.fromarray(labels)
+    if labels.dtype == np.uint8:
+        image.putpalette(voc_palette())
+    return image
+
+
+def write_png(image: Image.Image, path: Path) -> None:
+    """Write a PNG file, whole or not at all."""
+    with whole(path, make_folder=True) as partial:
+        image.save(partial, format="png")
+
+
+def voc_palette() -> list[int]:
+    """VOC's 256 colours, red, green, blue of each in turn: bit i of a label's three lowest goes to the
+    highest free bit of a colour, then its next three."""
+    colours = np.zeros((256, 3), dtype=int)
+    labels = np.arange(256)
+    for place in range(8):
+        for channel in range(3):
+            colours[:, channel] |= ((labels >> (3 * place + channel)) & 1) << (7 - place)
+    return colours.ravel().tolist()
 
 
 def _opened(path: Path, what: str) -> Image.Image:

@@ -12,7 +12,7 @@ import numpy as np
 
 from .base import (
     ALL,
-    IGNORED,
+    IGNORED_WIDE,
     SPLITS,
     Data,
     Example,
@@ -28,8 +28,8 @@ from .pascal import VOC_CLASSES
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 FOLDER = (
     "a folder of images has labels/NAME.png (0 for the background, k for the k-th class, 255 for what does "
-    "not count), images/NAME.jpg or .png of the same size, and classes.txt with the name of a class in each "
-    "line. Put it into data/folder or give its place as root."
+    "not count, or 65535 in 16 bits), images/NAME.jpg or .png of the same size, and classes.txt with the "
+    "name of a class in each line. Put it into data/folder or give its place as root."
 )
 OVAM = (
     "the OVAM authors give their sets, with their experiments, at http://www-vpu.eps.uam.es/publications/ovam/"
@@ -45,7 +45,8 @@ class Folder(Data):
 
     The folder holds images/NAME.jpg (or .png, .jpeg, .webp, .bmp), labels/NAME.png, of one channel or with a
     palette (h, w), 0 for the background, k for the k-th class, 255 for what does not count; and classes.txt,
-    one class a line. Optional are:
+    one class a line. More than 254 classes, up to 65534, need PNGs of 16 bits, in which 65535 does not count.
+    Optional are:
 
     - validation.txt and test.txt, one name a line; without them one picture in four, by name, is for
       validation;
@@ -61,8 +62,11 @@ class Folder(Data):
     def __init__(self, root: Path | None, split: str) -> None:
         self.root = require(root or Path("data") / "folder", FOLDER)
         self.classes = read_lines(self.root / "classes.txt", FOLDER)
-        if not 0 < len(self.classes) < IGNORED:
-            raise ValueError(f"'{self.root / 'classes.txt'}' has {len(self.classes)} classes, not 1 to 254.")
+        if not 0 < len(self.classes) < IGNORED_WIDE:
+            most = IGNORED_WIDE - 1
+            raise ValueError(
+                f"'{self.root / 'classes.txt'}' has {len(self.classes)} classes, not 1 to {most}."
+            )
         require(self.root / "labels", FOLDER)
         self.prompts = self._prompts()
         self.files: dict[str, Path] = {}
@@ -87,7 +91,8 @@ class Folder(Data):
         prompt, seed = self.prompts.get(name, ("", None))
         if image is None and seed is None:
             seed = 0
-        return Example(name, read_labels(self.source(index), FOLDER), image, prompt or None, seed)
+        labels = read_labels(self.source(index), FOLDER, len(self.classes))
+        return Example(name, labels, image, prompt or None, seed)
 
     def _names(self, split: str) -> tuple[str, ...]:
         lists = {which: self.root / f"{which}.txt" for which in ("validation", "test")}

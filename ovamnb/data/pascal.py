@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from copy import copy
+from functools import cached_property
 from pathlib import Path
+from typing import Self
+from xml.etree import ElementTree
 
-from .base import Data, Example, read_image, read_labels, read_lines, require
+from PIL import Image
+
+from .base import Data, Example, read_image, read_labels, read_lines, read_text, require, require_names
 
 # In VOC's order; its own spelling is pottedplant, diningtable, tvmonitor, which no text encoder knows.
 VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
     *("dining table", "dog", "horse", "motorbike", "person", "potted plant", "sheep", "sofa", "train", "tv"),
 )
+
+OWN_NAMES = {name.replace(" ", ""): k for k, name in enumerate(VOC_CLASSES, 1)} | {"tvmonitor": 20}
+"""VOC's own spelling → label."""
 
 # The 59 most frequent of the 459 annotated classes, in the order of the labels (here, too, in plain words).
 CONTEXT_CLASSES = (
@@ -51,9 +60,28 @@ class Pascal(Data):
         return self.folder / self.maps / f"{self.names[index]}.png"
 
     def read(self, index: int) -> Example:
-        what = f"'{self.list_file}' names it, so the data set is incomplete. {self.remedy}"
-        image = read_image(self.folder / "JPEGImages" / f"{self.names[index]}.jpg", what)
-        return Example(self.names[index], read_labels(self.source(index), what), image)
+        labels = read_labels(self.source(index), self._named())
+        return Example(self.names[index], labels, self.picture(index))
+
+    def picture(self, index: int) -> Image.Image:
+        return read_image(self.folder / "JPEGImages" / f"{self.names[index]}.jpg", self._named())
+
+    def listed(self, file: Path) -> Self:
+        """The photographs that another list names, such as the 10,582 of train_aug, labelled or not.
+
+        Each line begins with a name, or with the path of a file of that name. Raises FileNotFoundError and
+        ValueError as `read_lines`, and ValueError for a list without names.
+        """
+        lines = read_lines(file, "give a text file with the name of a photograph in each line.")
+        if not lines:
+            raise ValueError(f"'{file}' names no photograph: give one name in each line.")
+        other = copy(self)
+        other.list_file, other.names = file, tuple(Path(line.split()[0]).stem for line in lines)
+        require_names(other.names)
+        return other
+
+    def _named(self) -> str:
+        return f"'{self.list_file}' names it, so the data set is incomplete. {self.remedy}"
 
 
 class VOC(Pascal):
@@ -66,6 +94,9 @@ class VOC(Pascal):
     the outlines of objects and what is too hard to tell. Reads the folder with Pillow, not with torchvision
     (whose VOCSegmentation makes this folder), since each torchvision fits one build of torch only.
 
+    `shown` gives the image-level labels: the objects of Annotations/NAME.xml or, without that folder, the
+    lists ImageSets/Main/CLASS_train.txt and CLASS_val.txt; objects that VOC calls difficult count, too.
+
     Raises FileNotFoundError, with where to get it, for what is missing, and ValueError for what is damaged.
     """
 
@@ -76,6 +107,34 @@ class VOC(Pascal):
         'the folder given as root, or let `torchvision.datasets.VOCSegmentation("data/voc", year="2012", '
         "download=True)` do it: that makes VOCdevkit/VOC2012 there."
     )
+
+    def shown(self, index: int) -> list[int]:
+        name, annotations = self.names[index], self.folder / "Annotations"
+        if annotations.is_dir():
+            path = annotations / f"{name}.xml"
+            try:
+                root = ElementTree.fromstring(read_text(path, self._named()))
+                return sorted({OWN_NAMES[kind.text] for kind in root.findall("object/name")})
+            except (ElementTree.ParseError, KeyError) as error:
+                raise ValueError(f"'{path}' is no annotation of VOC's ({error}): unpack it anew.") from None
+        if name not in self._lists:
+            raise ValueError(
+                f"No list in '{self.folder / 'ImageSets' / 'Main'}' names '{name}', so its classes are "
+                f"unknown: give the folder Annotations, too. {self.remedy}"
+            )
+        return self._lists[name]
+
+    @cached_property
+    def _lists(self) -> dict[str, list[int]]:
+        """Name → labels, by the lists of the classes: 1 is there, 0 is there but difficult, -1 is not."""
+        found: dict[str, list[int]] = {}
+        for kind, label in OWN_NAMES.items():
+            for which in ("train", "val") if kind != "tv" else ():
+                path = self.folder / "ImageSets" / "Main" / f"{kind}_{which}.txt"
+                for line in read_lines(path, self.remedy):
+                    name, _, flag = line.partition(" ")
+                    found.setdefault(name, []).extend([label] if flag.strip() != "-1" else [])
+        return {name: sorted(labels) for name, labels in found.items()}
 
 
 class Context(Pascal):

@@ -15,7 +15,16 @@ from dataclasses import replace
 
 from ..plumbing.command import WRONG, ends
 from . import reproduce
-from .arguments import arguments_of, both_splits, folder_for, limits, start, tokens_if_needed, whole_set
+from .arguments import (
+    arguments_of,
+    both_splits,
+    evidence_for,
+    folder_for,
+    limits,
+    start,
+    tokens_if_needed,
+    whole_set,
+)
 from .methods import METHODS, TOKEN
 from .report import Report
 from .run import KNOWN, Evaluation, check_rows

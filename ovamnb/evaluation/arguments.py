@@ -16,6 +16,7 @@ from ..data import DATA, load_data
 from ..data.base import ALL, SPLITS, Data
 from ..pipelines import find_device
 from ..plumbing.command import positive, require_given, require_writable
+from ..segmentation import Captioner, Filter
 from ..select import evenly
 from ..tokens import Token, load_tokens
 from .run import Evaluation
@@ -87,6 +88,18 @@ def tokens_for(given: argparse.Namespace) -> Mapping[str, Token]:
     if given.tokens is None and given.model != "bundled":
         raise ValueError("Tokens belong to one model: give a file of this one's by --tokens.")
     return load_tokens(given.tokens) if given.tokens else load_tokens()
+
+
+def evidence_for(given: argparse.Namespace) -> tuple[Filter | None, str | Captioner]:
+    """What finds the classes of a picture for --known filter, and what captions it for --caption: the bundled
+    CLIP for the bundled model, OpenAI's for others; with captions DiffSegmenter's filter, by both."""
+    from ..evidence import CLIP, BlipCaptioner, ClipFilter, paper_filter
+
+    filters = given.known == "filter"
+    if given.caption:
+        return paper_filter(given.device) if filters else (None, BlipCaptioner.load(device=given.device))
+    name = "bundled" if given.model == "bundled" else CLIP
+    return (ClipFilter.load(name, device=given.device) if filters else None), ""
 
 
 def limits(given: argparse.Namespace) -> dict[str, int | None]:

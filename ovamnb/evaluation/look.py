@@ -12,7 +12,7 @@ from torch import Tensor
 from ..baselines import daam
 from ..data.base import Data
 from ..plumbing.english import listed, mentions
-from ..segmentation import that_fit
+from ..segmentation import Captioner, that_fit
 from ..select import evenly
 from ..tokens import Token
 from ..trace import Trace
@@ -26,7 +26,7 @@ class Look:
     picture with `prompt`. `asked`: the classes to find. `tokens`: class → the token to query with instead of
     its word. `row`: the picture's index in the recorded batch. `like`: which of the OVAM paper's sets the
     picture's is like, whose values then apply (see `Data.like`). `question`: class → the text to ask it by,
-    and the word in it (see `Data.question`).
+    and the word in it (see `Data.question`). `caption`: what follows DiffSegmenter's prompts.
     """
 
     pipe: object
@@ -38,6 +38,7 @@ class Look:
     row: int = 0
     like: str = "ovam-voc-sim"
     question: Callable[[str], tuple[str, str]] = Data().question
+    caption: str | Captioner = ""
 
     def asks(self) -> list[str | Token]:
         """The query of each class: its token, or else its word."""

@@ -130,7 +130,9 @@ class Segmenter:
     def __call__(self, look: Look) -> Tensor:
         recipe = SEGMENT_RECIPES["paper"] if self.recipe == "paper" else SegmentRecipe.of(look.pipe)
         recipe = recipe.changed(self.changes)
-        return segment(look.pipe, look.image, look.asks(), recipe=recipe, crf=self.crf == "soft").scores
+        soft = self.crf == "soft"
+        found = segment(look.pipe, look.image, look.asks(), recipe=recipe, caption=look.caption, crf=soft)
+        return found.scores
 
 
 OVAM = Attention()

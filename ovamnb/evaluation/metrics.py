@@ -19,18 +19,19 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassJaccardIndex
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from ..data.base import IGNORED
+from ..data.base import ignored_in
 
 
 def confusion(labels: Tensor, truth: Tensor, classes: int) -> Tensor:
     """(class + 1, class + 1) int64: entry (i, j) counts the pixels of truth i that were labelled j; pixels
-    whose truth is 255 do not count. `labels`, `truth` (h, w), 0 for the background.
+    whose truth is 255 (beyond 254 classes 65535) do not count. `labels`, `truth` (h, w), 0 for the background.
 
     Raises ValueError for sizes that differ and for labels out of range.
     """
     if labels.shape != truth.shape:
         raise ValueError(f"Labels of shape {tuple(labels.shape)} do not fit a truth of {tuple(truth.shape)}.")
-    kept = truth[truth != IGNORED]
+    ignored = ignored_in(classes)
+    kept = truth[truth != ignored]
     for what, values in (("label", labels), ("truth", kept)):
         if values.numel() and not 0 <= int(values.min()) <= int(values.max()) <= classes:
             raise ValueError(
@@ -41,7 +42,7 @@ def confusion(labels: Tensor, truth: Tensor, classes: int) -> Tensor:
         labels.long().flatten(),
         truth.long().flatten(),
         classes + 1,
-        ignore_index=IGNORED,
+        ignore_index=ignored,
         validate_args=False,
     )
 
@@ -51,7 +52,7 @@ def iou(table: Tensor) -> Tensor:
     metric = MulticlassJaccardIndex(
         len(table),
         average="none",
-        ignore_index=IGNORED,
+        ignore_index=ignored_in(len(table) - 1),
         validate_args=False,
         sync_on_compute=False,  # the sum is whole; under several processes it would wait for the others
     )

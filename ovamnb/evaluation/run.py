@@ -30,7 +30,7 @@ from ..plumbing.english import listed, mentions
 from ..plumbing.files import clear_partials
 from ..recipe import SegmentRecipe
 from ..recorder import record
-from ..segmentation import Filter
+from ..segmentation import Captioner, Filter
 from ..select import evenly
 from ..tokens import Token
 from ..trace import Trace
@@ -66,9 +66,10 @@ class Evaluation:
     `rows`: names in `methods`, with ":token" appended to query with `tokens` instead of words. `known`:
     "classes" queries in each picture the classes that it shows, as OVAM does on generated images; "filter"
     those that `keep` finds in it (see `ovamnb.evidence`), as DiffSegmenter does on real ones; "nothing" all
-    of the data set's. `limit`: the most pictures to use, evenly spaced. `seed`: of the noise added to
-    pictures that the model did not generate. `recording`: options of `ov.record`. `look`: the class of what a
-    method is given, `Look` or a subclass. `quiet`: no progress bar.
+    of the data set's. `caption`: a captioner, such as `evidence.BlipCaptioner`, for DiffSegmenter's prompts.
+    `limit`: the most pictures to use, evenly spaced. `seed`: of the noise added to pictures that the model
+    did not generate. `recording`: options of `ov.record`. `look`: the class of what a method is given, `Look`
+    or a subclass. `quiet`: no progress bar.
     """
 
     pipe: object
@@ -76,6 +77,7 @@ class Evaluation:
     tokens: Mapping[str, Token] = field(default_factory=dict)
     known: str = "classes"
     keep: Filter | None = None
+    caption: str | Captioner = ""
     limit: int | None = None
     seed: int = 0
     methods: Mapping[str, Method] = field(default_factory=lambda: METHODS)
@@ -153,6 +155,7 @@ class Evaluation:
             "thresholds": list(THRESHOLDS),
             "recording": {name: str(value) for name, value in self.recording.items()},
             "filter": described(self.keep) if self.known == "filter" else "",
+            "caption": self.caption if isinstance(self.caption, str) else described(self.caption),
             "recipe": json.loads(json.dumps(asdict(SegmentRecipe.of(self.pipe)))),
             "parts": parts_hash(self.pipe),
             **model_settings(self.pipe),
@@ -184,6 +187,7 @@ class Evaluation:
                 self.tokens if with_tokens else {},
                 like=data.like,
                 question=data.question,
+                caption=self.caption,
             )
             for with_tokens in (False, True)
         }
@@ -263,8 +267,8 @@ def drawable(noise: Sequence[str]) -> list[str]:
     return [device for device in noise if device in have] or ["cpu"]
 
 
-def described(keep: Filter | None) -> str:
-    """A filter's name and those of its attributes that are numbers or text."""
+def described(keep: Filter | Captioner | None) -> str:
+    """A filter's or a captioner's name and those of its attributes that are numbers or text."""
     attributes = sorted(getattr(keep, "__dict__", {}).items())
     attributes = {name: value for name, value in attributes if isinstance(value, int | float | str)}
     return f"{getattr(keep, '__qualname__', type(keep).__qualname__)} {attributes}"

@@ -25,8 +25,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..data.base import Data, Example, read_image, read_labels, read_lines, require
-from ..plumbing.files import whole, write_text
+from ..data.base import Data, Example, label_image, read_image, read_labels, read_lines, require, write_png
+from ..plumbing.files import write_text
 
 VOC = Path("VOCdevkit", "VOC2012")
 MASKS = "SegmentationClass"
@@ -50,12 +50,6 @@ def record_path(name: str) -> Path:
     return Path("records", f"{name}.json")
 
 
-def write_png(image: Image.Image, path: Path) -> None:
-    """Write a PNG file, whole or not at all."""
-    with whole(path, make_folder=True) as partial:
-        image.save(partial, format="png")
-
-
 def write_image(root: Path, name: str, image: Image.Image) -> None:
     """Write a picture as .png and, for VOC's readers, as .jpg: one file, where hard links are possible."""
     path = root / image_path(name)
@@ -70,20 +64,7 @@ def write_image(root: Path, name: str, image: Image.Image) -> None:
 
 def write_labels(root: Path, name: str, labels: np.ndarray, masks: str = MASKS) -> None:
     """Write a label map (h, w) uint8, in VOC's colours."""
-    image = Image.fromarray(labels)
-    image.putpalette(voc_palette())
-    write_png(image, root / labels_path(name, masks))
-
-
-def voc_palette() -> list[int]:
-    """VOC's 256 colours, red, green, blue of each in turn: bit i of a label's three lowest goes to the
-    highest free bit of a colour, then its next three."""
-    colours = np.zeros((256, 3), dtype=int)
-    labels = np.arange(256)
-    for place in range(8):
-        for channel in range(3):
-            colours[:, channel] |= ((labels >> (3 * place + channel)) & 1) << (7 - place)
-    return colours.ravel().tolist()
+    write_png(label_image(labels), root / labels_path(name, masks))
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
