@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from ovam_sets import GROUNDS, SHOWN, cap, drawn, rendered, sim
+from ovam_sets import GROUNDS, SHOWN, cap, drawn, rendered, sim, tokens
 from shared_fixtures import bundled_pipe
 
 from ovamnb.data import DATA, EARLIER, load_data
@@ -15,6 +15,7 @@ from ovamnb.evaluation.metrics import iou
 from ovamnb.evaluation.run import Evaluation
 from ovamnb.evaluation.split import Split
 from ovamnb.text import TextEncoder
+from ovamnb.tokens import load_tokens
 
 SETS = {"ovam-voc-sim": sim, "ovam-coco-cap": cap}
 
@@ -130,10 +131,12 @@ def test_an_evaluation_of_every_picture(name, tmp_path, monkeypatch):
     assert all(0.01 < picture.mask.mean() < 0.9 for picture in some)
     assert name == "ovam-voc-sim" or {p.prompt.partition(p.name + " ")[2] for p in some} == {*GROUNDS}
     data = load_data(name, split="all", root=SETS[name](tmp_path / "set", some))
-    Evaluation(bundled_pipe(), ["ovam"], quiet=True).run(data, tmp_path / "all")
+    asked_with = load_tokens(tokens(tmp_path / "tokens.safetensors"))
+    Evaluation(bundled_pipe(), ["ovam", "ovam:token"], asked_with, quiet=True).run(data, tmp_path / "all")
     split = Split(tmp_path / "all")
     assert len(split.pictures) == 4 and split.classes == VOC_CLASSES and not split.missing
-    scores = iou(split.total("ovam", split.thresholds.index(0.4)))[1:]
-    found = {VOC_CLASSES[k] for k, score in enumerate(scores.tolist()) if score == score}
-    assert found == {*shown}, "a class without a picture has no score"
-    assert max(split.sweep("ovam")) > 0.4
+    for row in ("ovam", "ovam:token"):
+        scores = iou(split.total(row, split.thresholds.index(0.4)))[1:]
+        found = {VOC_CLASSES[k] for k, score in enumerate(scores.tolist()) if score == score}
+        assert found == {*shown}, "a class without a picture has no score"
+        assert max(split.sweep(row)) > 0.4

@@ -29,11 +29,11 @@ BY_CLASS = [each for each in PRINTED if FIGURES[each[0]][each[1]].classes]
 class TestFigures:
     @pytest.mark.parametrize(("data", "row", "asked"), BY_CLASS)
     def test_a_mean_is_that_of_its_classes(self, data, row, asked):
-        """A slip in copying one of twenty figures would show."""
+        """A slip in copying, of three points in one of twenty figures, shows."""
         values = FIGURES[data][row].classes[asked]
         assert len(values) == len(VOC_CLASSES)
-        # A mean of twenty rounded figures is off by .05 at most, and is itself rounded.
-        assert np.mean(values) == pytest.approx(getattr(FIGURES[data][row], asked), abs=0.1)
+        # The mean is rounded to .1, and what is lost in rounding twenty figures nearly cancels.
+        assert np.mean(values) == pytest.approx(getattr(FIGURES[data][row], asked), abs=0.07)
 
     def test_ovam_and_daam_are_there_by_class(self):
         rows = {(data, row) for data, row, _ in BY_CLASS}

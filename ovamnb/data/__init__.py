@@ -1,4 +1,4 @@
-"""Data sets: pictures with a label for every pixel, in two fixed splits.
+"""Data sets: pictures with a label for every pixel, in two fixed splits or whole.
 
 data = load_data("voc", split="test", root="data/VOCdevkit")
 data.names[0], data[0].labels, data.classes
