@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -45,8 +47,8 @@ def dense_crf(
     Raises ImportError without that package, and ValueError for shapes that do not fit, for probabilities that
     are negative or not finite, and for weights and lengths out of range, on which the C++ code crashes.
     """
-    model = load_crf()
-    pixels = np.array(as_rgb(image))  # (h, w, 3), a copy that may be written to
+    load_crf()
+    pixels = np.array(as_rgb(image))  # (h, w, 3)
     probabilities = checks.tensor("probabilities", probabilities, "(class, h, w)")
     if probabilities.ndim != 3 or len(probabilities) < 2 or probabilities.shape[1:] != pixels.shape[:2]:
         raise ValueError(
@@ -66,12 +68,20 @@ def dense_crf(
     if probabilities.min() < -1e-3:  # rounding may leave a little less than 0
         raise ValueError("Probabilities are 0 or more: scale the scores first, or clamp them.")
     unary = -probabilities.detach().float().cpu().clamp(min=1e-5).log().reshape(count, -1)
-    field = model(w, h, count)
+    field = _field(pixels.tobytes(), (h, w), count, appearance, reach, contrast, smoothness, nearness)
     field.setUnaryEnergy(np.ascontiguousarray(unary.numpy()))
-    field.addPairwiseGaussian(sxy=nearness, compat=smoothness)
-    field.addPairwiseBilateral(sxy=reach, srgb=contrast, rgbim=pixels, compat=appearance)
     sharper = np.array(field.inference(iterations)).reshape(count, h, w)
     return torch.from_numpy(sharper).to(probabilities.device)
+
+
+@lru_cache(maxsize=1)  # half of the time goes into it, and thresholds are swept on one image
+def _field(pixels: bytes, size: tuple[int, int], count, appearance, reach, contrast, smoothness, nearness):
+    """The field without its unary energies, for an image (h, w, 3)."""
+    h, w = size
+    field, image = load_crf()(w, h, count), np.frombuffer(pixels, np.uint8).reshape(h, w, 3).copy()
+    field.addPairwiseGaussian(sxy=nearness, compat=smoothness)
+    field.addPairwiseBilateral(sxy=reach, srgb=contrast, rgbim=image, compat=appearance)
+    return field
 
 
 def after_crf(scores: Tensor, image) -> Tensor:

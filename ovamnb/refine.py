@@ -82,8 +82,7 @@ def weigh(heat: Tensor, affinity: Tensor, *, floor: float = 0.85) -> Tensor:
     affinity, heat = as_affinity(affinity), _as_heat(heat)
     grid = grid_like(tuple(heat.shape[-2:]), len(affinity))
     received = affinity.float().sum(dim=0).unflatten(-1, grid).to(heat)
-    weight = floor + (1 - floor) * minmax(received)
-    return heat * stretched(weight, tuple(heat.shape[-2:]))
+    return heat * (floor + (1 - floor) * minmax(stretched(received, tuple(heat.shape[-2:]))))
 
 
 def binarize(heat: Tensor, threshold: float | str = 0.4) -> Tensor:

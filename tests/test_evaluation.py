@@ -197,8 +197,9 @@ class TestRows:
         heat = ov.resize(look.trace.maps("a photograph of a cat")["cat"], (16, 24))
         heat = heat / heat.max()
         received = look.trace.self_attention(12).sum(dim=0).unflatten(0, (8, 12))
+        received = ov.resize(received, (16, 24))
         received = (received - received.min()) / (received.max() - received.min())
-        mask = heat * ov.resize(0.85 + 0.15 * received, (16, 24)) > 0.4
+        mask = heat * (0.85 + 0.15 * received) > 0.4
         sure = torch.stack([mask == 0, mask == 1]).float().clamp(0.01, 0.99)
         by_hand = ov.dense_crf(sure, look.image).argmax(dim=0)
         method = METHODS["ovam+weights+crf"]

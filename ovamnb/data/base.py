@@ -70,7 +70,8 @@ class Data:
     `truth`, a few words on where the labels come from. They define `read`, and `source` where the labels lie
     in files. `splits`: those that the set has. `ask`, `words`: how its authors ask for a class, see
     `question`. `like`: which of the OVAM authors' sets it is like, one object of a plain prompt or free
-    captions: the paper's values for that one then apply. `noise`: the devices whose random numbers the
+    captions: the paper's values for that one then apply. `even_missing`: whether a class that the prompt
+    names is asked for even where it is not shown. `noise`: the devices whose random numbers the
     pictures' seeds may stand for, most likely first: "cpu", whose numbers are the same everywhere, "cuda" or
     "mps"; of several, the first whose picture passes `verify`. `steps`, `guidance`: with how many denoising
     steps and which guidance scale a picture is generated from its prompt and seed.
@@ -86,6 +87,7 @@ class Data:
     steps: int = 30
     guidance: float = 7.5
     like: str = "ovam-voc-sim"
+    even_missing: bool = False
 
     def question(self, name: str) -> tuple[str, str]:
         """How a class is asked for by words: a text, and the word or phrase in it whose map is the answer.

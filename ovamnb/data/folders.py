@@ -150,6 +150,7 @@ class OVAMSim(Data):
     words: Mapping[str, str] = {name: name.split(" ")[-1] for name in VOC_CLASSES if " " in name}
     noise = ("cuda", "mps", "cpu")
     like = "ovam-voc-sim"  # the paper's values for this set apply
+    even_missing = True  # an image on which nothing is annotated counts: whatever is found there is wrong
     usual, earlier = "ovam-voc-sim", "ovam-sim"
     form = "CLASS_MODEL_seedSEED_….png"
     pattern = re.compile(r"(?P<word>[^_]+)_(?P<model>[^_]+)_seed(?P<seed>\d+)(_.*)?")
@@ -191,7 +192,8 @@ class OVAMSim(Data):
         image = None
         if self.drawn:  # a missing one is an error: generated again, it could differ
             image = read_image(self.root / "images" / f"{name}.png", f"'{path}' annotates it. {self.remedy}")
-        return Example(name, labels, image, self.prompts[name], int(self.said[name]["seed"]))
+        seed = int(self.said[name]["seed"])
+        return Example(name, labels, image, self.prompts[name], seed, named=(label,))
 
     def _prompts(self) -> dict[str, str]:
         """The name of the image → its prompt."""

@@ -24,7 +24,7 @@ from ..data.base import ignored_in
 
 def confusion(labels: Tensor, truth: Tensor, classes: int) -> Tensor:
     """(class + 1, class + 1) int64: entry (i, j) counts the pixels of truth i that were labelled j; pixels
-    whose truth is 255 (beyond 254 classes 65535) do not count. `labels`, `truth` (h, w), 0 for the background.
+    whose truth is 255 (beyond 254 classes 65535) do not count. `labels`, `truth` (h, w); 0 is the background.
 
     Raises ValueError for sizes that differ and for labels out of range.
     """

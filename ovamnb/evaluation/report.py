@@ -84,7 +84,7 @@ class Report:
             else math.nan
             for part in (named, ~named)
         ]
-        own, best = paper_threshold(row, self.test.settings.get("like", "ovam-voc-sim")), highest(swept)
+        own, best = paper_threshold(row, self.test.settings["like"][0]), highest(swept)
         per_picture = [ratio(b, e) for b, e in zip(both, either, strict=True) if e.any()]
         return dict(
             zip(

@@ -41,7 +41,7 @@ def reproduction(folder: Path, name: str, rows: Sequence[str]) -> str:
         raise ValueError(f"{len(split.missing)} pictures are not counted yet: run the same command again.")
     scores, classes, lines = {}, {}, []
     for row in rows:
-        threshold = paper_threshold(row, split.settings["like"])
+        threshold = paper_threshold(row, split.settings["like"][0])
         total = split.total(row, split.thresholds.index(threshold))
         scores[row] = mean_iou(total)
         classes[row] = dict(zip(split.classes, iou(total)[1:].tolist(), strict=True))

@@ -148,7 +148,7 @@ class Evaluation:
             "pictures": [data.names[index] for index in chosen],
             "contents": data.content_hash(chosen),
             "drawing": [data.steps, data.guidance],
-            "like": data.like,
+            "like": [data.like, data.even_missing],
             "questions": [list(data.question(name)) for name in data.classes],
             "seed": self.seed,
             "timesteps": list(TIMESTEPS),
@@ -218,7 +218,7 @@ class Evaluation:
     def asked(self, data: Data, example: Example, image: Image.Image) -> list[int]:
         """The labels of the classes to query in a picture."""
         if self.known == "classes":
-            return example.present()
+            return [*example.named] if data.even_missing and example.named else example.present()
         found = set(self.keep(image, data.classes) if self.known == "filter" else data.classes)
         return [label for label, name in enumerate(data.classes, 1) if name in found]
 
