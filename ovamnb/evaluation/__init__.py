@@ -11,8 +11,11 @@
     quoted.py     the papers' figures, to be printed beside ours
     reproduce.py  the OVAM paper's protocol: every picture, its thresholds, its figures beside ours
     ablate.py     ablations: what each choice is worth
+    pseudo_masks.py  label maps for pictures of which only the classes are known
+    background.py the background score that they need: swept, chosen, scored
     arguments.py  the arguments that the commands share
 
 The commands are `python -m ovamnb.evaluation`, and `.choose` and `.ablate` behind it; the data sets are in
 `ovamnb/data/`.
+ovamnb.evaluation.pseudo_masks`; the data sets are in `ovamnb/data/`.
 """
