@@ -20,7 +20,7 @@ IMPORTED = [
     "ovamnb.evaluation.__main__",
     "ovamnb.synthesize.__main__",
     "ovamnb.downstream.__main__",
-    "ovamnb.clip",
+    "ovamnb.evidence.clip",
     "diffusers.pipelines.stable_diffusion",
     "transformers.models.clip.modeling_clip",
 ]

@@ -7,10 +7,10 @@ import pytest
 import torch
 from shared_fixtures import bundled_pipe
 
-from ovamnb.clip import CLIP, TABLE, build_clip, load_clip
 from ovamnb.emoji.sprites import CONCEPTS
 from ovamnb.emoji.streams import stream
 from ovamnb.evidence import ClipFilter
+from ovamnb.evidence.clip import CLIP, TABLE, build_clip, load_clip
 from ovamnb.pipelines import BUNDLED, load_pipeline
 from ovamnb.recipe import SegmentRecipe
 from workshop.make import segment_recipe as tune

@@ -8,7 +8,6 @@ import torch
 from conftest import sd_pipeline, word_tokenizer
 
 import ovamnb as ov
-from ovamnb import evidence as module
 from ovamnb.evidence import (
     BlipCaptioner,
     ClipFilter,
@@ -17,6 +16,7 @@ from ovamnb.evidence import (
     evidence,
     paper_filter,
 )
+from ovamnb.evidence import denoising as module
 
 CLASSES = ["cat", "dog", "car"]
 

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = (
     "ovamnb.plumbing",
     "ovamnb",  # the idea: the modules that lie flat in the package
+    "ovamnb.evidence",
     "ovamnb.plot",
     "ovamnb.emoji",
     "ovamnb.data",
@@ -114,9 +115,9 @@ class TestReadme:
 
 def test_the_idea_is_small():
     """4,000 lines were enough for a bare pipeline on a CPU; buffers for a GPU, models by name, what stands
-    beside a pipeline and the way back to the noise took the rest."""
+    beside a pipeline, the way back to the noise and the paper's recipe to the letter took the rest."""
     flat = [path for name, path in MODULES.items() if room(name) == "ovamnb"]
-    assert sum(len(path.read_text("utf-8").splitlines()) for path in flat) <= 4800
+    assert sum(len(path.read_text("utf-8").splitlines()) for path in flat) <= 4500
     assert max(len(path.read_text("utf-8").splitlines()) for path in FILES) <= 320
 
 

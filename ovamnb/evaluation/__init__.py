@@ -12,10 +12,9 @@
     reproduce.py  the OVAM paper's protocol: every picture, its thresholds, its figures beside ours
     ablate.py     ablations: what each choice is worth
     pseudo_masks.py  label maps for pictures of which only the classes are known
-    background.py the background score that they need: swept, chosen, scored
+    background.py    the background score that they need: swept, chosen, scored
     arguments.py  the arguments that the commands share
 
-The commands are `python -m ovamnb.evaluation`, and `.choose` and `.ablate` behind it; the data sets are in
-`ovamnb/data/`.
-ovamnb.evaluation.pseudo_masks`; the data sets are in `ovamnb/data/`.
+The commands are `python -m ovamnb.evaluation`, and `.choose`, `.ablate` and `.pseudo_masks` behind it; the
+data sets are in `ovamnb/data/`.
 """

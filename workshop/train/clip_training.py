@@ -17,13 +17,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPModel, CLIPProcessor
 
-from ovamnb.clip import CLIP, PATCH, SIDE, TABLE, build_clip, load_clip
 from ovamnb.downstream.fit import fit
 from ovamnb.emoji import words
 from ovamnb.emoji.scenes import Scene
 from ovamnb.emoji.sprites import CONCEPTS
 from ovamnb.emoji.streams import batches, stream
 from ovamnb.evidence import ClipFilter
+from ovamnb.evidence.clip import CLIP, PATCH, SIDE, TABLE, build_clip, load_clip
 from ovamnb.pipelines import find_device
 from ovamnb.plumbing.command import WRONG, ends
 from ovamnb.plumbing.english import with_article

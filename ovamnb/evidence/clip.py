@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor
 from transformers import PreTrainedTokenizerFast as Tokenizer
 
-from .pipelines import BUNDLED
+from ..pipelines import BUNDLED
 
 CLIP = BUNDLED.parent / "clip"
 SIDE, PATCH = 128, 16
