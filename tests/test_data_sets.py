@@ -8,20 +8,9 @@ import pytest
 from PIL import Image
 
 from ovamnb.data import DATA, load_data
-from ovamnb.data.base import (
-    Data,
-    Example,
-    check,
-    dtype_of,
-    ignored_in,
-    label_image,
-    read_labels,
-    require_names,
-    split_by_name,
-    voc_palette,
-    write_png,
-)
+from ovamnb.data.base import Data, Example, check, require_names, split_by_name
 from ovamnb.data.coco import COCO_CLASSES
+from ovamnb.data.on_disk import dtype_of, ignored_in, label_image, read_labels, voc_palette, write_png
 from ovamnb.data.pascal import CONTEXT_CLASSES, VOC_CLASSES
 
 SIZE = (12, 20)  # (h, w): not square

@@ -11,8 +11,9 @@ from PIL import Image
 from shared_fixtures import ended, started
 
 from ovamnb.data import load_data
-from ovamnb.data.base import IGNORED, Data, Example
+from ovamnb.data.base import Data, Example
 from ovamnb.data.emoji_sets import Pool
+from ovamnb.data.on_disk import IGNORED
 from ovamnb.downstream import __main__ as command
 from ovamnb.downstream.learn import Training, pixel_loss, predict, score, train
 from ovamnb.downstream.network import NETWORKS, Segmenter

@@ -11,7 +11,8 @@ from shared_fixtures import bundled_pipe, ended, loaded_once, started  # noqa: F
 
 from ovamnb import evidence
 from ovamnb.data import load_data
-from ovamnb.data.base import Data, Example, read_labels, voc_palette
+from ovamnb.data.base import Data, Example
+from ovamnb.data.on_disk import read_labels, voc_palette
 from ovamnb.data.pascal import VOC_CLASSES
 from ovamnb.emoji.scenes import scene
 from ovamnb.evaluation import pseudo_masks

@@ -11,7 +11,8 @@ from shared_fixtures import bundled_pipe
 
 from ovamnb.data import emoji_sets as sets
 from ovamnb.data import load_data
-from ovamnb.data.base import IGNORED, SPLITS
+from ovamnb.data.base import SPLITS
+from ovamnb.data.on_disk import IGNORED
 from ovamnb.emoji.sprites import CONCEPTS
 from ovamnb.evaluation.run import Evaluation
 from workshop.make import label_sets

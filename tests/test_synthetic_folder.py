@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovamnb.data.base import voc_palette
+from ovamnb.data.on_disk import voc_palette
 from ovamnb.plumbing.files import clear_partials
 from ovamnb.synthesize.folder import (
     VOC,

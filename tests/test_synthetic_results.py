@@ -9,7 +9,7 @@ from PIL import Image
 from shared_fixtures import bundled_pipe
 
 import ovamnb as ov
-from ovamnb.data.base import IGNORED
+from ovamnb.data.on_disk import IGNORED
 from ovamnb.emoji.sprites import CONCEPTS
 from ovamnb.evaluation.metrics import mean_iou
 from ovamnb.evaluation.report import read_table

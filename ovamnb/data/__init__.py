@@ -3,7 +3,8 @@
 data = load_data("voc", split="test", root="data/VOCdevkit")
 data.names[0], data[0].labels, data.classes
 
-base.py        what a data set is, and what its files have to be
+base.py        what a data set is
+on_disk.py     the files of a data set: texts, pictures, label maps
 emoji_sets.py  rendered scenes of emoji, and pictures that the bundled model generates
 pascal.py      Pascal VOC 2012 and Pascal Context, as they are downloaded
 coco.py        COCO-Object, from COCO's own annotation files

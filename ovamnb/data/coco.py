@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .base import IGNORED, Data, Example, read_image, require
+from .base import Data, Example
+from .on_disk import IGNORED, read_image, require
 
 # In the order of COCO's category ids, which run to 90 with gaps.
 COCO_CLASSES = (

@@ -16,7 +16,8 @@ from PIL import Image
 
 from ..emoji.sprites import CONCEPTS
 from ..emoji.streams import of_concept
-from .base import IGNORED, Data, Example
+from .base import Data, Example
+from .on_disk import IGNORED
 
 STEPS, GUIDANCE = 25, 4.0
 """The denoising steps and the guidance scale of the generated pictures."""

@@ -10,19 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .base import (
-    ALL,
-    IGNORED_WIDE,
-    SPLITS,
-    Data,
-    Example,
-    read_image,
-    read_labels,
-    read_lines,
-    read_text,
-    require,
-    split_by_name,
-)
+from .base import ALL, SPLITS, Data, Example, split_by_name
+from .on_disk import IGNORED_WIDE, read_image, read_labels, read_lines, read_text, require
 from .pascal import VOC_CLASSES
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")

@@ -10,7 +10,8 @@ from xml.etree import ElementTree
 
 from PIL import Image
 
-from .base import Data, Example, read_image, read_labels, read_lines, read_text, require, require_names
+from .base import Data, Example, require_names
+from .on_disk import read_image, read_labels, read_lines, read_text, require
 
 # In VOC's order; its own spelling is pottedplant, diningtable, tvmonitor, which no text encoder knows.
 VOC_CLASSES = (

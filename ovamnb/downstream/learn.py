@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ..data.base import IGNORED, Data, Example
+from ..data.base import Data, Example
+from ..data.on_disk import IGNORED
 from ..evaluation.metrics import confusion
 from ..pipelines import find_device
 from .fit import fit

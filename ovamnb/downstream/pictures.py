@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ..data.base import IGNORED, Example
+from ..data.base import Example
+from ..data.on_disk import IGNORED
 
 ZOOM = (0.85, 1.2)
 """The range of scales in training: at 1 a picture just fits in; more crops it; less leaves a margin, which

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from ..data import load_data
-from ..data.base import IGNORED, Data, Example
+from ..data.base import Data, Example
+from ..data.on_disk import IGNORED
 from .pictures import Sample
 
 REAL = "real"

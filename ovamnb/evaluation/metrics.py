@@ -19,7 +19,7 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassJaccardIndex
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from ..data.base import ignored_in
+from ..data.on_disk import ignored_in
 
 
 def confusion(labels: Tensor, truth: Tensor, classes: int) -> Tensor:

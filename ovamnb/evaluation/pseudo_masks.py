@@ -32,7 +32,8 @@ from accelerate import PartialState
 from PIL import Image
 from tqdm.auto import tqdm
 
-from ..data.base import Data, dtype_of, ignored_in, label_image, write_png
+from ..data.base import Data
+from ..data.on_disk import dtype_of, ignored_in, label_image, write_png
 from ..data.pascal import Pascal
 from ..plumbing import checks
 from ..plumbing.command import WRONG, ends, positive

@@ -25,7 +25,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..data.base import Data, Example, label_image, read_image, read_labels, read_lines, require, write_png
+from ..data.base import Data, Example
+from ..data.on_disk import label_image, read_image, read_labels, read_lines, require, write_png
 from ..plumbing.files import write_text
 
 VOC = Path("VOCdevkit", "VOC2012")

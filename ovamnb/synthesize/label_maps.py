@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..crf import after_crf
-from ..data.base import IGNORED
+from ..data.on_disk import IGNORED
 from ..evaluation import methods
 from ..evaluation.look import Look
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.base import IGNORED, read_lines, read_text
+from ..data.on_disk import IGNORED, read_lines, read_text
 from ..plumbing.english import mentions, with_article
 
 SLOT = "{}"

@@ -22,7 +22,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..crf import load_crf
-from ..data.base import IGNORED, Data
+from ..data.base import Data
+from ..data.on_disk import IGNORED
 from ..evaluation.look import Look
 from ..evaluation.methods import TOKEN, cut_of, needs_crf, parse
 from ..evaluation.store import model_settings, parts_hash, tokens_hash, write

@@ -20,8 +20,9 @@ import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
-from ovamnb.data.base import IGNORED, SPLITS, thumbnail
+from ovamnb.data.base import SPLITS, thumbnail
 from ovamnb.data.emoji_sets import FOLDER, GUIDANCE, STEPS
+from ovamnb.data.on_disk import IGNORED
 from ovamnb.emoji.sprites import CONCEPTS
 from ovamnb.emoji.streams import stream_rng
 from ovamnb.emoji.words import GROUND_PHRASES, HELD_OUT, NAMES, caption, pick

@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ovamnb.data.base import IGNORED, read_labels
+from ovamnb.data.on_disk import IGNORED, read_labels
 from ovamnb.emoji.sprites import CONCEPTS
 from ovamnb.emoji.streams import of_concept
 from ovamnb.evaluation.look import Look

@@ -23,7 +23,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ovamnb.data.base import IGNORED
+from ovamnb.data.on_disk import IGNORED
 from ovamnb.downstream.fit import fit, half_precision
 from ovamnb.emoji.scenes import Scene, scene
 from ovamnb.emoji.scores import ConceptIoU
