@@ -11,9 +11,12 @@ hardly do.
 from __future__ import annotations
 
 import argparse
+import math
+from pathlib import Path
 
 import torch
 
+from ovamnb.evaluation.report import show, write_table
 from ovamnb.pipelines import factor
 from ovamnb.plumbing.command import BEGINS_ANEW, ends
 
@@ -23,6 +26,8 @@ from .official import checkout
 from .peaks import print_peaks
 from .recording import bench_recording, bench_segmentation
 
+COLUMNS = ("shape", "steps", "tokens", "seconds", "faster", "peak", "official peak")
+ABOUT = "faster: than the official OVAM, on the same random queries; peaks beside the queries in MB"
 PARTS = ("recording", "segmentation", "asking", "memory")
 
 
@@ -40,12 +45,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=30, help="recorded steps (default %(default)s)")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--no-peaks", action="store_true", help="leave out the peaks of memory of asking")
+    parser.add_argument("--save", type=Path, help="a CSV file for the rows of asking")
     given = parser.parse_args(arguments)
     if unknown := set(given.shapes) - {"bundled", *shapes.UNETS}:
         known = ", ".join(["bundled", *shapes.UNETS])
         parser.error(f"There is no shape {', '.join(unknown)}: choose from {known}.")
 
-    gpu = torch.cuda.is_available()
+    gpu, asked = torch.cuda.is_available(), []
     print(f"{'cuda' if gpu else 'cpu'}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     if "recording" in given.parts:
         for shape in given.shapes:
@@ -57,7 +63,12 @@ def main(arguments: list[str] | None = None) -> None:
             # SDXL's queries take nine times the memory of SD 1.5's.
             steps = min(given.steps, 4) if shape == "sdxl" else given.steps
             peaks = shape != "bundled" and not given.no_peaks  # the bundled model's are too small to be seen
-            bench_asking(shape, steps, given.repeat, given.official, peaks=peaks)
+            rows = bench_asking(shape, steps, given.repeat, given.official, peaks=peaks)
+            asked += [{"shape": shape, "steps": float(steps)} | row for row in rows]
+    if given.save:
+        where = f"{torch.get_num_threads()} threads, torch {torch.__version__}; median of {given.repeat} runs"
+        cells = ([show(row.get(name, math.nan)) for name in COLUMNS] for row in asked)
+        write_table(given.save, [f"{'cuda' if gpu else 'cpu'}, {where}", ABOUT], COLUMNS, cells)
     if "memory" in given.parts:
         print_peaks()
 

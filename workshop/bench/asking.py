@@ -7,6 +7,7 @@ python -m workshop.bench.asking sd15 30 8 path/to/ovam        # the authors' pea
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,8 +26,10 @@ from .timing import compare, copy_bandwidth
 COUNTS = (1, 8, 77)
 
 
-def bench_asking(shape: str, steps: int, repeat: int, official: Path | None, *, peaks: bool = True) -> None:
-    """A row for each count of tokens: ours on float16 queries, as recorded; the authors' on float32 ones,
+def bench_asking(
+    shape: str, steps: int, repeat: int, official: Path | None, *, peaks: bool = True
+) -> list[dict[str, float]]:
+    """A row for each count of tokens, printed and returned: ours on float16 queries, as recorded; the authors' on float32 ones,
     since that is how a pipeline computes on a CPU, and on float16 ones elsewhere."""
     trace = recorded(shape, steps)
     device, names = next(iter(trace.key_weights.values())).device, trace.select()[0]
@@ -35,6 +38,7 @@ def bench_asking(shape: str, steps: int, repeat: int, official: Path | None, *, 
     print(f"\nmaps, {shape} on {device.type}: {origin}; {steps} steps, {size / 1e6:.0f} MB in float16")
     speed = copy_bandwidth(device)
     module = theirs(trace, official) if official else None
+    found = []
     for tokens in COUNTS:
         states = states_of(trace, tokens)
         rows = {"ours": asking(trace, states)}
@@ -50,12 +54,13 @@ def bench_asking(shape: str, steps: int, repeat: int, official: Path | None, *, 
                 f"   official {seconds['official']:8.4f} s   {faster:.2f} × as fast, maps {apart:.0e} apart"
             )
         print(line, flush=True)
-        if peaks:
-            print_peaks(shape, steps, tokens, official)
+        found.append({"tokens": tokens, "seconds": seconds["ours"], "faster": faster if module else math.nan})
+        found[-1] |= print_peaks(shape, steps, tokens, official) if peaks else {}
+    return found
 
 
-def print_peaks(shape: str, steps: int, tokens: int, official: Path | None) -> None:
-    """Peaks beside the queries, each in a process of its own."""
+def print_peaks(shape: str, steps: int, tokens: int, official: Path | None) -> dict[str, float]:
+    """Peaks beside the queries, each in a process of its own: printed, and returned in MB."""
     ways = ["ours", *([str(official)] if official else [])]
     peaks = [run_alone(shape, steps, tokens, way) for way in ways]
     line = f"             peak beside the queries: ours {peaks[0] / 1e6:.1f} MB"
@@ -64,6 +69,7 @@ def print_peaks(shape: str, steps: int, tokens: int, official: Path | None) -> N
         if peaks[1] > 2**24:  # less than that a process is not seen to grow by
             line += f": {peaks[0] / peaks[1]:.3f} ×"
     print(line, flush=True)
+    return {"peak": peaks[0] / 1e6, "official peak": peaks[1] / 1e6 if official else math.nan}
 
 
 def run_alone(shape: str, steps: int, tokens: int, way: str) -> int:

@@ -5,13 +5,15 @@ They stand between `<!-- table NAME -->` and `<!-- end -->`.
 """
 
 import argparse
+import json
 import math
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, pstdev, stdev
 
 from ovamnb.evaluation.report import read_table
+from ovamnb.tokens import FIGURES
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "ovamnb/assets/results"
@@ -182,7 +184,45 @@ def why() -> str:
     return "\n".join(lines)
 
 
+def bench() -> str:
+    """Speed and memory of maps beside the official code, of Stable Diffusion 1.5's shape."""
+    lines = [
+        "| tokens | speed against the official OVAM | peak of memory beside the queries, ours : theirs |",
+        "|---|---|---|",
+    ]
+    for row in read_table(RESULTS / "bench.csv"):
+        if row["shape"] == "sd15":
+            peaks = f"{row['peak']:.0f} : {row['official peak']:.0f} MB"
+            lines.append(f"| {row['tokens']:.0f} | {row['faster']:.2f} × | {peaks} |")
+    return "\n".join(lines)
+
+
+def tokens() -> str:
+    """mIoU on scenes of one object, by words, by tokens learned in several ways, and by the exact mask."""
+    found = json.loads(FIGURES.read_text())["miou"]
+    heads = {
+        "word": "the word",
+        "token": "a token from one annotation: mean ± spread of five",
+        "start only": "the same, against the start token alone, as in the paper",
+        "average of five": "the mean of the first five tokens",
+        "shipped": "the shipped token",
+        "mask": "the exact mask",
+    }
+    lines = [f"| | {' | '.join(heads.values())} |", "|---|" + "---|" * len(heads)]
+    for objects, title in (("1 object(s)", ""), ("2 object(s)", ", two objects")):
+        for row in found["word"][objects]:
+            cells = []
+            for how in heads:
+                values = found[how][objects].get(row)
+                spread = f" ± {score(pstdev(values))}" if values and len(values) > 1 else ""
+                cells.append(score(mean(values)) + spread if values else "")
+            lines.append(f"| {row}{title} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 TABLES = {
+    "tokens": tokens,
+    "bench": bench,
     "drawn": partial(methods, DRAWN),
     "given": partial(methods, GIVEN),
     "chosen": chosen,
