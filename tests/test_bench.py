@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from ovamnb.evaluation.report import read_table
 from ovamnb.select import Block
 from workshop.bench import __main__ as bench
 from workshop.bench import asking, official, recording, shapes, timing
@@ -28,9 +29,13 @@ def tiny(monkeypatch):
 
 
 @pytest.mark.slow
-def test_every_row_is_printed(tiny, capsys):
+def test_every_row_is_printed_and_those_of_asking_saved(tiny, capsys, tmp_path):
     bench.main("--shapes bundled --parts recording segmentation --steps 1 --repeat 1".split())
-    bench.main("--shapes tiny --parts asking --steps 3 --repeat 1 --no-peaks".split())
+    asked = "--shapes tiny --parts asking --steps 3 --repeat 1 --no-peaks --save".split()
+    bench.main([*asked, str(tmp_path / "bench.csv")])
+    saved = read_table(tmp_path / "bench.csv")
+    assert [(row["shape"], row["tokens"], row["steps"]) for row in saved] == [("tiny", 1, 3), ("tiny", 3, 3)]
+    assert all(row["seconds"] == row["seconds"] and row["faster"] != row["faster"] for row in saved)
     said = capsys.readouterr().out
     for row in ("record queries", "self-attention at 32", "ask one text", "in one batch", "in one text"):
         assert row in said

@@ -264,6 +264,16 @@ class TestRows:
         assert steps("first-half") == [0, 1, 2, 3] and steps("last-half") == [4, 5, 6, 7]
         assert steps("middle", (1, 6)) == [6] and steps("first-half", (6, 7)) == [6]
 
+    def test_what_methods_share_is_made_once(self, look, monkeypatch):
+        pytest.importorskip("pydensecrf", reason="no dense CRF here")
+        made, real = [], methods.segment
+        monkeypatch.setattr(methods, "segment", lambda *a, **k: made.append("segment") or real(*a, **k))
+        plain, hard, soft = (METHODS[f"diffsegmenter{end}"] for end in ("", "+crf", "+soft-crf"))
+        assert torch.equal(plain(look), hard(look)) and made == ["segment"]
+        by_segment = real(look.pipe, look.image, look.asks(), crf=True).scores
+        torch.testing.assert_close(soft(look), by_segment, atol=1e-4, rtol=0)
+        assert torch.equal(METHODS["ovam"](look), METHODS["ovam"](replace(look))), "and for another look anew"
+
     def test_daam_knows_the_words_of_its_prompt_only(self, look):
         scores = METHODS["daam"](replace(look, prompt="a cat on grass"))
         assert scores[0].max() == 1 and scores[1].max() == 0

@@ -44,6 +44,13 @@ class Look:
         """The query of each class: its token, or else its word."""
         return [self.tokens.get(name, name) for name in self.asked]
 
+    def once(self, key: object, make: Callable[[], Tensor]) -> Tensor:
+        """What `make` gives, made once for a key: methods that differ in what they do with it share it."""
+        made = self.__dict__.setdefault("_made", {})
+        if key not in made:
+            made[key] = make()
+        return made[key]
+
     def affinity(self) -> Tensor:
         """The self-attention of the finest grid that was recorded, (h·w, h·w)."""
         grid = max(self.trace.affinities, key=lambda grid: grid[0] * grid[1])

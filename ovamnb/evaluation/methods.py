@@ -23,7 +23,7 @@ from ..crf import after_crf, dense_crf
 from ..plumbing import checks
 from ..recipe import MOST_POWER, SEGMENT_RECIPES, SegmentRecipe
 from ..refine import complete, minmax, resize, weigh
-from ..segmentation import labels_of, segment
+from ..segmentation import labels_of, segment, with_edges
 from .look import MAPS, Look
 from .quoted import CUTS, TOKEN
 
@@ -92,7 +92,8 @@ class Attention:
         checks.whole("tried", self.tried, 1, why="counts settings")
 
     def __call__(self, look: Look) -> Tensor:
-        heats = MAPS[self.maps](look, **look.choices(self.blocks, self.steps, self.queries))
+        choices = look.choices(self.blocks, self.steps, self.queries)
+        heats = look.once((self.maps, repr(choices)), lambda: MAPS[self.maps](look, **choices))
         if self.sharpen == "completion":
             heats = complete(heats, look.affinity(), power=self.power)
         if self.scale == "grid":
@@ -130,9 +131,13 @@ class Segmenter:
     def __call__(self, look: Look) -> Tensor:
         recipe = SEGMENT_RECIPES["paper"] if self.recipe == "paper" else SegmentRecipe.of(look.pipe)
         recipe = recipe.changed(self.changes)
-        soft = self.crf == "soft"
-        found = segment(look.pipe, look.image, look.asks(), recipe=recipe, caption=look.caption, crf=soft)
-        return found.scores
+        options = {"recipe": recipe, "caption": look.caption}
+        scores = look.once(
+            repr(recipe), lambda: segment(look.pipe, look.image, look.asks(), **options).scores
+        )
+        if self.crf != "soft":
+            return scores
+        return with_edges(scores, look.image, recipe.crf_background, recipe.crf_sharpness)[1:]
 
 
 OVAM = Attention()
