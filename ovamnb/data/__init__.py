@@ -17,12 +17,13 @@ from pathlib import Path
 
 from .base import ALL, Data, require_names
 from .coco import COCOObject
-from .emoji_sets import Captioned, Rendered, Simple
+from .emoji_sets import Captioned, Rendered, Simple, Unseen
 from .folders import Folder, OVAMCap, OVAMSim
 from .pascal import VOC, Context
 
 DATA: dict[str, type[Data]] = {
     "emoji-real": Rendered,
+    "emoji-unseen": Unseen,
     "emoji-sim": Simple,
     "emoji-cap": Captioned,
     "voc": VOC,

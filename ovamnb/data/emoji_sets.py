@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..emoji.sprites import CONCEPTS
+from ..emoji.sprites import CONCEPTS, UNSEEN
 from ..emoji.streams import of_concept
 from .base import Data, Example
 from .on_disk import IGNORED
@@ -35,9 +35,10 @@ class Rendered(Data):
 
     classes = CONCEPTS
     truth = "exact, since the scenes are rendered"
+    style: str | None = None
 
     def __init__(self, root: Path | None, split: str) -> None:
-        self.split = split
+        self.split = self.stream = split
         self.names = tuple(
             f"{c.replace(' ', '-')}-{n}" for c in CONCEPTS for n in range(1, RENDERED[split] + 1)
         )
@@ -46,7 +47,7 @@ class Rendered(Data):
         concept, number = divmod(index, RENDERED[self.split])
         turn, objects = divmod(number, 3)
         # A seed for each turn of one, two, three: earlier scenes need not be rendered again.
-        [picture] = of_concept(self.split, CONCEPTS[concept], 1, objects=objects + 1, seed=turn)
+        [picture] = of_concept(self.stream, CONCEPTS[concept], 1, objects + 1, seed=turn, style=self.style)
         return Example(self.names[index], picture.labels, Image.fromarray(picture.image))
 
 
@@ -55,6 +56,26 @@ class Pool(Rendered):
 
     def __init__(self) -> None:
         super().__init__(None, "downstream")
+
+
+class Unseen(Rendered):
+    """emoji-unseen: as emoji-real, but every object is drawn by other artists, in a style (OpenMoji's: flat
+    colours in black outlines) of which nothing that was trained here has seen a pixel.
+
+        data = Unseen(None, "test")
+
+    Emoji-real's sprites are known by heart, in other sizes and on other grounds: the diffusion model, its
+    CLIP, its tokens and the oracles all learned from the same three drawings of each class. Here the class is
+    the same and the drawing is not, as with photographs. Names, numbers of objects, grounds and colours are
+    those of emoji-real; the scenes are others, of streams of their own.
+    """
+
+    truth = "exact, since the scenes are rendered; in an art style that nothing here was trained on"
+    style = UNSEEN[0]
+
+    def __init__(self, root: Path | None, split: str) -> None:
+        super().__init__(root, split)
+        self.stream = f"unseen-{split}"
 
 
 class Drawn(Data):

@@ -16,7 +16,7 @@ from PIL import Image
 
 from . import words
 from .grounds import GROUNDS, ground
-from .sprites import CONCEPTS, NATURAL_COLOUR, PAINTABLE, PAINTS, STYLES, sprite
+from .sprites import CONCEPTS, NATURAL_COLOUR, PAINTABLE, PAINTS, STYLES, UNSEEN, sprite
 
 MAX_HIDDEN = 0.25  # the largest hidden share of an object: with more, its mask no longer fits its word
 _TRIES = 24  # to find a free place before the object is left out
@@ -70,7 +70,7 @@ def scene(
 
     size: (h, w) in pixels. count: number of objects, by default one (20 %), two (50 %) or three (30 %).
     concepts: which objects, by default random ones. style: one art style for all objects, by default
-    each its own.
+    each its own, of those that the models here are trained on.
     plain: the caption uses class names only, no colours, synonyms or hypernyms. An object that finds no
     place where at least 75 % of everything stays visible is left out of picture and caption.
     sides: the smallest and the largest side in pixels of the only object, of each of two, of each of three,
@@ -78,7 +78,11 @@ def scene(
     canvas shows a crop of a large one.
     telling: how much the caption tells; with it, all objects are of one style, and the caption's opening
     names that style or none.
+
+    Raises ValueError for `telling` with an UNSEEN style, for which captions have no words.
     """
+    if telling is not None and style in UNSEEN:
+        raise ValueError(f"No caption tells of '{style}': leave out `telling`, or give one of {STYLES}.")
     rng = np.random.default_rng(rng)
     if concepts is None:
         count = int(rng.choice((1, 2, 3), p=(0.2, 0.5, 0.3))) if count is None else count
@@ -97,7 +101,8 @@ def scene(
         chosen = words.pick(rng, STYLES) if style is None else style
         colour = words.pick(rng, tuple(PAINTS)) if concept in PAINTABLE else None
         if _place(rng, canvas, labels, whole, concept, sprite(concept, chosen, colour), shares):
-            placed[concept] = (chosen, colour or NATURAL_COLOUR.get(concept))
+            natural = None if chosen in UNSEEN else NATURAL_COLOUR.get(concept)
+            placed[concept] = (chosen, colour or natural)
     objects, phrases, details = [], [], telling or words.Telling()
     for concept, box in sorted(_boxes(labels, placed).items(), key=lambda item: item[1][0] + item[1][2]):
         chosen, colour = placed[concept]

@@ -1,8 +1,9 @@
 """Sprites: small emoji pictures with an alpha channel, in three art styles and, where it makes sense, in
-several colours.
+several colours; and in a fourth style, which nothing is trained on.
 
 >>> sprite("cat", "google")          # (64, 64, 4) uint8, straight alpha
 >>> sprite("car", "twitter", "blue") # the same car, painted
+>>> sprite("cat", "openmoji")        # a cat such as no model here has met
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from PIL import Image
 
 SHEET = Path(__file__).parents[1] / "assets" / "sprites" / "sprites.png"
 STYLES = ("fluent", "google", "twitter")
+UNSEEN_SHEET = SHEET.with_name("unseen.png")
+UNSEEN = ("openmoji",)
+"""Styles to test with: who names no style, as all that is trained, gets none of these. Their sheet is a file
+of its own, because its licence is another."""
 TILE = 64
 
 # concept -> emoji code point; the first nineteen are Pascal VOC's classes (there is no emoji for a dining
@@ -51,8 +56,8 @@ CODE_POINTS = {
 }
 CONCEPTS = tuple(CODE_POINTS)
 
-# The colour a sprite is drawn in, for concepts where all three styles agree; "paintable" ones get their
-# colour from PAINTS.
+# The colour a sprite is drawn in, for concepts where all of STYLES agree (OpenMoji's chair is yellow);
+# "paintable" ones get their colour from PAINTS.
 NATURAL_COLOUR = {
     "apple": "red",
     "bottle": "green",
@@ -68,16 +73,18 @@ PAINTS = {"red": 0.98, "yellow": 0.13, "green": 0.36, "blue": 0.58, "purple": 0.
 
 
 @cache
-def _sheet() -> np.ndarray:
+def _sheet(path: Path) -> np.ndarray:
     """(style·tile, concept·tile, 4) uint8: one row of tiles per style, one column per concept."""
-    return np.asarray(Image.open(SHEET).convert("RGBA"))
+    return np.asarray(Image.open(path).convert("RGBA"))
 
 
 @cache
 def sprite(concept: str, style: str, colour: str | None = None) -> np.ndarray:
-    """(64, 64, 4) uint8 with straight alpha; `colour` paints it, PAINTABLE concepts only."""
-    row, column = STYLES.index(style), CONCEPTS.index(concept)
-    tile = _sheet()[row * TILE : (row + 1) * TILE, column * TILE : (column + 1) * TILE]
+    """(64, 64, 4) uint8 with straight alpha, in a style of STYLES or UNSEEN; `colour` paints it, PAINTABLE
+    concepts only."""
+    path, styles = (UNSEEN_SHEET, UNSEEN) if style in UNSEEN else (SHEET, STYLES)
+    row, column = styles.index(style), CONCEPTS.index(concept)
+    tile = _sheet(path)[row * TILE : (row + 1) * TILE, column * TILE : (column + 1) * TILE]
     return tile if colour is None else paint(tile, PAINTS[colour])
 
 

@@ -22,6 +22,7 @@ from .sprites import CONCEPTS
 STREAMS = (
     *("vae", "unet", "classifier", "validation", "test", "clip", "oracle", "tokens", "captions"),
     "downstream",
+    *("unseen-validation", "unseen-test"),
 )
 
 _START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -43,11 +44,15 @@ def stream(name: str, count: int, objects: int | None = None, seed: int = 0) -> 
     return list(itertools.islice(wanted, count))
 
 
-def of_concept(name: str, concept: str, count: int, objects: int = 1, seed: int = 0) -> list[Scene]:
-    """`count` scenes of a stream that show this many `objects`, one of them of this concept."""
+def of_concept(
+    name: str, concept: str, count: int, objects: int = 1, seed: int = 0, style: str | None = None
+) -> list[Scene]:
+    """`count` scenes of a stream that show this many `objects`, one of them of this concept; `style` as for
+    `scene`."""
     start = 1_000_000 + 50_000 * (len(CONCEPTS) * objects + CONCEPTS.index(concept))
     all_scenes = (
-        scene(stream_rng(seed, name, start + i), count=objects, plain=True) for i in itertools.count()
+        scene(stream_rng(seed, name, start + i), count=objects, style=style, plain=True)
+        for i in itertools.count()
     )
     wanted = (
         picture
