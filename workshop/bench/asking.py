@@ -30,7 +30,8 @@ def bench_asking(
     shape: str, steps: int, repeat: int, official: Path | None, *, peaks: bool = True
 ) -> list[dict[str, float]]:
     """A row for each count of tokens, printed and returned: ours on float16 queries, as recorded, the
-    authors' on float32 ones, since that is how a pipeline computes on a CPU, and on float16 ones elsewhere."""
+    authors' on float32 ones, since that is how a pipeline computes on a CPU, and on float16 ones elsewhere.
+    """
     trace = recorded(shape, steps)
     device, names = next(iter(trace.key_weights.values())).device, trace.select()[0]
     size = sum(trace.queries["conditional"][name].nbytes for name in names)
