@@ -1,5 +1,6 @@
 """The little world's data sets: rendered scenes, and pictures that the bundled model draws."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -13,13 +14,14 @@ from ovamnb.data import emoji_sets as sets
 from ovamnb.data import load_data
 from ovamnb.data.base import SPLITS
 from ovamnb.data.on_disk import IGNORED
-from ovamnb.emoji.sprites import CONCEPTS
+from ovamnb.emoji.sprites import CONCEPTS, STYLES, UNSEEN
+from ovamnb.emoji.streams import STREAMS, of_concept
 from ovamnb.evaluation.run import Evaluation
 from workshop.make import label_sets
 from workshop.train.oracle import without_borders
 
 
-@pytest.mark.parametrize("name", ["emoji-real", "emoji-sim", "emoji-cap"])
+@pytest.mark.parametrize("name", ["emoji-real", "emoji-unseen", "emoji-sim", "emoji-cap"])
 def test_every_example_is_whole_and_in_one_split(name):
     splits = [load_data(name, split=split) for split in SPLITS]
     examples = [list(data) for data in splits]
@@ -39,6 +41,40 @@ def test_rendered_scenes_stay_the_same():
     assert data.names[:3] == ("aeroplane-1", "aeroplane-2", "aeroplane-3")
     assert [len(data[i].present()) for i in range(3)] == [1, 2, 3]
     assert data[5].image.tobytes() == load_data("emoji-real", split="test")[5].image.tobytes()
+
+
+class TestUnseen:
+    SOME = range(0, len(CONCEPTS) * 2, 5)  # of each split; scenes of one, two and three objects
+
+    def test_scenes_are_as_many_and_as_full_and_stay_the_same(self):
+        real, unseen, again = map(load_data, ("emoji-real", "emoji-unseen", "emoji-unseen"))
+        assert real.names == unseen.names
+        digest = hashlib.sha256()
+        for i in self.SOME:
+            example = unseen[i]
+            assert len(example.present()) == len(real[i].present()) == i % 3 + 1
+            assert i // 3 + 1 in example.present() and example.image.tobytes() == again[i].image.tobytes()
+            digest.update(example.labels.tobytes())
+        assert digest.hexdigest()[:16] == "8710a332ea61a2ba"
+
+    def test_every_object_is_in_the_unseen_style_and_every_scene_its_own(self, monkeypatch):
+        drawn = {}
+
+        def noting(name, concept, count, *rest, **options):
+            pictures = of_concept(name, concept, count, *rest, **options)
+            drawn.setdefault(name, []).extend(pictures)
+            return pictures
+
+        monkeypatch.setattr(sets, "of_concept", noting)
+        for name in ("emoji-real", "emoji-unseen"):
+            for split in SPLITS:
+                data = load_data(name, split=split)
+                assert all(data[i].present() for i in self.SOME)
+        assert drawn.keys() == {*SPLITS, "unseen-validation", "unseen-test"}
+        assert [STREAMS.index(f"unseen-{split}") for split in SPLITS] == [10, 11], "append only"
+        shown = {name: {t.style for p in pictures for t in p.objects} for name, pictures in drawn.items()}
+        assert all(shown[split] == {*STYLES} and shown[f"unseen-{split}"] == {*UNSEEN} for split in SPLITS)
+        assert "nothing here was trained on" in load_data("emoji-unseen").truth
 
 
 class TestDrawn:
