@@ -23,10 +23,8 @@ SOURCES = {
     "twitter": "emoji-datasource-twitter/img/twitter/64/{}.png",
     "openmoji": "openmoji/color/svg/{}.svg",
 }
-BOARD, MARGIN = (
-    72,
-    3,
-)  # of OpenMoji's SVG: with the empty margin, objects would be smaller than in other styles
+# Units of OpenMoji's SVG. With the empty margin, objects would be smaller in scenes than those of other styles.
+BOARD, MARGIN = 72, 3
 
 
 def pack(node_modules: Path, sheet: Path, styles: Sequence[str]) -> None:
