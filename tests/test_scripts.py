@@ -9,8 +9,9 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from shared_fixtures import bundled_pipe
 
-from workshop.measure import arithmetic, chapters, margins
+from workshop.measure import arithmetic, chapters, margins, vocabulary
 
 
 @pytest.fixture
@@ -61,3 +62,15 @@ def test_arithmetic_reaches_the_kernels(kernels: str) -> None:
 def test_arithmetic_that_is_not_there() -> None:
     with pytest.raises(ValueError, match=r"no arithmetic 'x87': say native"):
         arithmetic.environment("x87", 1)
+
+
+def test_the_cost_of_a_vocabulary(monkeypatch) -> None:
+    monkeypatch.setattr(vocabulary, "SIDE", 96)
+    few, more = (vocabulary.measure(count, "apart") for count in (8, 9))
+    assert 0 < few["passes"] < more["passes"], "eight texts are a batch, nine are two"
+    assert all(row["with scores"] >= row["peak"] >= 0 and row["seconds"] > 0 for row in (few, more))
+    pipe = bundled_pipe()
+    words = vocabulary.words_of(pipe, 500)
+    assert len(set(words)) == 500 and {"cat", "car"} <= {*words} and "," not in words
+    with pytest.raises(ValueError, match="words, not 1000000: ask for fewer"):
+        vocabulary.words_of(pipe, 10**6)

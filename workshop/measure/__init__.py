@@ -8,6 +8,7 @@ sharpening.py     what completion and a CRF add
 best_blocks.py    which grids serve best
 token_worth.py    what tokens are worth
 filter_worth.py   what the filters of a synthetic set are worth
+vocabulary.py     what hundreds of classes cost
 arithmetic.py     the same command with another CPU's arithmetic
 margins.py        how far the notebooks' assertions are from failing
 chapters.py       a notebook's cells, run without Jupyter
