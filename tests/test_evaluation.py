@@ -274,6 +274,15 @@ class TestRows:
         torch.testing.assert_close(soft(look), by_segment, atol=1e-4, rtol=0)
         assert torch.equal(METHODS["ovam"](look), METHODS["ovam"](replace(look))), "and for another look anew"
 
+    def test_a_control_asks_for_what_is_not_asked(self, look):
+        look = replace(look, classes=("cat", "dog", "car", "tree", "bird"))
+        assert look.for_others().asked == ("tree", "bird") and look.for_others().trace is look.trace
+        one = replace(look, asked=("cat",))
+        wrong = METHODS["ovam+completion, wrong word"](one)
+        asked = replace(one, asked=one.for_others().asked)
+        assert asked.asked != one.asked and torch.equal(wrong, METHODS["ovam+completion"](asked))
+        assert replace(look, classes=("cat", "dog")).for_others().asked == ("cat", "dog"), "there is no other"
+
     def test_daam_knows_the_words_of_its_prompt_only(self, look):
         scores = METHODS["daam"](replace(look, prompt="a cat on grass"))
         assert scores[0].max() == 1 and scores[1].max() == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from PIL import Image
@@ -26,7 +26,8 @@ class Look:
     picture with `prompt`. `asked`: the classes to find. `tokens`: class → the token to query with instead of
     its word. `row`: the picture's index in the recorded batch. `like`: which of the OVAM paper's sets the
     picture's is like, whose values then apply (see `Data.like`). `question`: class → the text to ask it by,
-    and the word in it (see `Data.question`). `caption`: what follows DiffSegmenter's prompts.
+    and the word in it (see `Data.question`). `caption`: what follows DiffSegmenter's prompts. `classes`:
+    all of the data set.
     """
 
     pipe: object
@@ -39,6 +40,16 @@ class Look:
     like: str = "ovam-voc-sim"
     question: Callable[[str], tuple[str, str]] = Data().question
     caption: str | Captioner = ""
+    classes: tuple[str, ...] = ()
+
+    def for_others(self) -> Look:
+        """The same picture, asked in place of each class for another one that it is not asked for."""
+        others = [name for name in self.classes if name not in self.asked]
+        if not others:
+            return self
+        far = len(others) // 2  # a neighbour in the list may be akin
+        places = [self.classes.index(name) + far for name in self.asked]
+        return replace(self, asked=tuple(others[place % len(others)] for place in places))
 
     def asks(self) -> list[str | Token]:
         """The query of each class: its token, or else its word."""

@@ -69,7 +69,8 @@ class Attention:
     pixel receives, as in OVAM, from `floor` (None: the paper's) to 1. `scale`: scores are the maps divided by
     their "maximum", or scaled to 0…1 by "minmax", or so on their "grid", before they are resized. `crf`:
     "hard", the papers' order: cut, then a dense CRF; "soft": scores go into the CRF and are cut afterwards.
-    `tried`: how many settings these were chosen from.
+    `words`: "wrong" asks for another class in the place of each, as a control: what the score would be if the
+    map only knew that something is there. `tried`: how many settings these were chosen from.
     """
 
     maps: str = "alone"
@@ -78,6 +79,7 @@ class Attention:
     queries: str = ""
     sharpen: str = "none"
     power: int = 1
+    words: str = "own"
     floor: float | None = None
     scale: str = "minmax"
     crf: str = "none"
@@ -85,6 +87,7 @@ class Attention:
 
     def __post_init__(self) -> None:
         checks.one_of("maps", self.maps, tuple(MAPS))
+        checks.one_of("words", self.words, ("own", "wrong"))
         checks.one_of("sharpen", self.sharpen, ("none", "weights", "completion"))
         checks.one_of("scale", self.scale, ("minmax", "maximum", "grid"))
         checks.one_of("crf", self.crf, ("none", "soft", "hard"))
@@ -92,6 +95,7 @@ class Attention:
         checks.whole("tried", self.tried, 1, why="counts settings")
 
     def __call__(self, look: Look) -> Tensor:
+        look = look.for_others() if self.words == "wrong" else look
         choices = look.choices(self.blocks, self.steps, self.queries)
         heats = look.once((self.maps, repr(choices)), lambda: MAPS[self.maps](look, **choices))
         if self.sharpen == "completion":
@@ -152,12 +156,13 @@ METHODS: dict[str, Method] = {
     "ovam+completion+crf": replace(OVAM, sharpen="completion", crf="hard"),
     "ovam+completion+soft-crf": replace(OVAM, sharpen="completion", crf="soft"),
     "ovam-together+completion+soft-crf": replace(OVAM, maps="together", sharpen="completion", crf="soft"),
+    "ovam+completion, wrong word": replace(OVAM, sharpen="completion", words="wrong"),
     "diffsegmenter": Segmenter(),
     "diffsegmenter+crf": Segmenter(crf="hard"),
     "diffsegmenter+soft-crf": Segmenter(crf="soft"),
 }
 """The first five are the papers' own, in the papers' order of steps; "ovam-map" is what OVAM's authors call
-DAAM. The others are ours."""
+DAAM. The others are ours; one is a control."""
 
 
 def parse(row: str, methods: Mapping[str, Method] = METHODS) -> tuple[Method, bool]:

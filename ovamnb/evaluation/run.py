@@ -188,6 +188,7 @@ class Evaluation:
                 like=data.like,
                 question=data.question,
                 caption=self.caption,
+                classes=data.classes,
             )
             for with_tokens in (False, True)
         }

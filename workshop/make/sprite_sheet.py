@@ -23,7 +23,7 @@ SOURCES = {
     "twitter": "emoji-datasource-twitter/img/twitter/64/{}.png",
     "openmoji": "openmoji/color/svg/{}.svg",
 }
-# Units of OpenMoji's SVG. With the empty margin, objects would be smaller in scenes than those of other styles.
+# Units of OpenMoji's SVG. With the empty margin, objects would be smaller in scenes than in other styles.
 BOARD, MARGIN = 72, 3
 
 
