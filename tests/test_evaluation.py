@@ -278,7 +278,7 @@ class TestRows:
         look = replace(look, classes=("cat", "dog", "car", "tree", "bird"))
         assert look.for_others().asked == ("tree", "bird") and look.for_others().trace is look.trace
         one = replace(look, asked=("cat",))
-        wrong = METHODS["ovam+completion, wrong word"](one)
+        wrong = METHODS["ovam-wrong-word+completion"](one)
         asked = replace(one, asked=one.for_others().asked)
         assert asked.asked != one.asked and torch.equal(wrong, METHODS["ovam+completion"](asked))
         assert replace(look, classes=("cat", "dog")).for_others().asked == ("cat", "dog"), "there is no other"

@@ -156,7 +156,7 @@ METHODS: dict[str, Method] = {
     "ovam+completion+crf": replace(OVAM, sharpen="completion", crf="hard"),
     "ovam+completion+soft-crf": replace(OVAM, sharpen="completion", crf="soft"),
     "ovam-together+completion+soft-crf": replace(OVAM, maps="together", sharpen="completion", crf="soft"),
-    "ovam+completion, wrong word": replace(OVAM, sharpen="completion", words="wrong"),
+    "ovam-wrong-word+completion": replace(OVAM, sharpen="completion", words="wrong"),
     "diffsegmenter": Segmenter(),
     "diffsegmenter+crf": Segmenter(crf="hard"),
     "diffsegmenter+soft-crf": Segmenter(crf="soft"),
