@@ -762,12 +762,26 @@ def test_unknown_splits_are_named():
 
 def test_results_stand_in_the_assets():
     folder = Path(ov.__file__).parent / "assets/results"
-    for data in ("emoji-real", "emoji-sim", "emoji-cap"):
+    for data in (*readme_tables.DRAWN, *readme_tables.GIVEN):
         rows = read_table(folder / data / "scores.csv")
-        assert {row["asked by"] for row in rows} == {"words", "tokens"}
-        assert {row["method"] for row in rows} == set(METHODS)
-        head = (folder / data / "scores.csv").read_text().splitlines()[:6]
+        for asked in ("words", "tokens"):
+            own = [row["method"] for row in rows if row["asked by"] == asked]
+            published, tuned = ({name for name in own if (tried(name) > 1) == many} for many in (False, True))
+            assert published == set(METHODS)
+            assert sorted(name.split(" ")[0] for name in tuned) == sorted(
+                n.split(" ")[0] for n in choose.START
+            )
+        assert all(row["tried"] == tried(row["method"]) for row in rows)
+        head = (folder / data / "scores.csv").read_text().splitlines()[:7]
         assert all(line.startswith("# ") for line in head) and "oracle knowledge" in " ".join(head)
+        compared = read_table(folder / readme_tables.CHOSEN_ON[data] / "tried.csv")
+        for row in rows:
+            if row["tried"] > 1:
+                [name] = [n for n in choose.START if n.split(" ")[0] == row["method"].split(" ")[0]]
+                own = [c for c in compared if (c["method"], c["asked by"]) == (name, row["asked by"])]
+                assert len(own) == row["tried"], "as many as the table of what was tried has"
+                settings = {part for part in row["method"].split(" ") if not part.startswith("tried=")}
+                assert settings in [{*c["setting"].split(" ")} for c in own]
 
 
 def test_the_readme_holds_the_tables():

@@ -18,6 +18,8 @@ from ovamnb.tokens import FIGURES
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "ovamnb/assets/results"
 DRAWN, GIVEN = ("emoji-sim", "emoji-cap"), ("emoji-real", "emoji-unseen")
+CHOSEN_ON = dict.fromkeys(DRAWN, "emoji-sim") | dict.fromkeys(GIVEN, "emoji-real")
+"""The set on whose validation pictures a set's tuned rows were chosen; thresholds are each set's own."""
 
 
 def score(value: float) -> str:
@@ -75,16 +77,18 @@ def methods(sets: Sequence[str]) -> str:
 
 
 def chosen() -> str:
-    """The settings that were chosen for each method, on each set, for words and for tokens."""
-    found = read_scores((*DRAWN, *GIVEN))
-    lines = ["| method | set | asked by words | asked by tokens |", "|---|---|---|---|"]
+    """The settings that were chosen for each method, by words and by tokens, on each set that was chosen
+    on."""
+    sets = tuple(dict.fromkeys(CHOSEN_ON.values()))
+    found = read_scores(sets)
+    lines = ["| method | chosen on | asked by words | asked by tokens |", "|---|---|---|---|"]
     for method in dict.fromkeys(method for _, method, _ in found if method.endswith(", tuned")):
-        for name in (*DRAWN, *GIVEN):
+        for name in sets:
             cells = []
             for asked in ("words", "tokens"):
                 row = found[name, method, asked]
                 settings = [part for part in row["method"].split(" ")[1:] if not part.startswith("tried=")]
-                cells.append(f"`{' '.join(settings) or 'as published'}`, threshold {row['threshold']:.2f}")
+                cells.append(f"`{' '.join(settings) or 'as published'}`")
             lines.append(f"| `{method.removesuffix(', tuned')}` | {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -103,7 +107,7 @@ def by_pictures() -> str:
     )
     lines = ["| set | method | " + " | ".join(columns) + " |", "|---|---|" + "---|" * len(columns)]
     for name in (*DRAWN, *GIVEN):
-        for method in ("ovam+weights+crf", "ovam, tuned", "diffsegmenter-paper, tuned"):
+        for method in ("ovam-wrong-word+completion", "ovam+completion", "ovam+weights+crf", "ovam, tuned"):
             row = found[name, method, "words"]
             cells = (score(row[column]) for column in columns)
             lines.append(f"| {name} | `{method}` | " + " | ".join(cells) + " |")
