@@ -40,9 +40,10 @@ from ovamnb.evaluation.methods import (
 )
 from ovamnb.evaluation.metrics import confusion, interval, iou, mean_iou, overlap, ratio
 from ovamnb.evaluation.report import Report, highest, read_table
-from ovamnb.evaluation.run import Evaluation, check_rows, counts_at
+from ovamnb.evaluation.run import Evaluation, check_rows, counts_at, described
 from ovamnb.evaluation.split import Split
 from ovamnb.evaluation.store import read_counts, write
+from ovamnb.evidence import ClipFilter
 from ovamnb.plumbing.english import listed, mentions
 from ovamnb.tokens import Token
 from workshop.make import readme_tables
@@ -506,6 +507,14 @@ class TestRun:
         Evaluation(sd_pipeline(), ["ovam"], known="nothing").run(data, tmp_path / "all")
         table = Split(tmp_path / "all").total("ovam", 0)
         assert table[2].sum() == dogs, "asked for, it is no background"
+
+    def test_a_filter_is_told_apart_by_its_captioner(self):
+        class Captions:
+            longest = 30
+
+        plain = ClipFilter(None, None)
+        both = ClipFilter(None, None, captioner=Captions())
+        assert described(plain) != described(both) and "Captions" in described(both)
 
     def test_a_picture_drawn_otherwise_is_noticed(self, tmp_path):
         class Labelled(Drawn):

@@ -272,6 +272,8 @@ def described(keep: Filter | Captioner | None) -> str:
     """A filter's or a captioner's name and those of its attributes that are numbers or text."""
     attributes = sorted(getattr(keep, "__dict__", {}).items())
     attributes = {name: value for name, value in attributes if isinstance(value, int | float | str)}
+    if getattr(keep, "captioner", None) is not None:
+        attributes["captioner"] = described(keep.captioner)
     return f"{getattr(keep, '__qualname__', type(keep).__qualname__)} {attributes}"
 
 
