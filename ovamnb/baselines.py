@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .refine import minmax
-from .select import show_steps
+from .select import as_steps, show_steps
 from .tokens import Token, put_in
 from .trace import Trace
 
@@ -44,7 +44,7 @@ def daam(trace: Trace, prompt: str, word: str | Token, *, image: int = 0, **choi
         F.interpolate(layer[None, tokens], size=grid, mode="bicubic", align_corners=False)[0].clamp(min=0)
         for layer in layers
     )
-    return total.mean(dim=0) * len(choices.get("steps") or trace.steps) / count
+    return total.mean(dim=0) * len(as_steps(choices.get("steps")) or trace.steps) / count
 
 
 def attn2mask(

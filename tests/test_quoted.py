@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 
 from ovamnb.data import DATA, EARLIER
-from ovamnb.data.pascal import VOC_CLASSES
+from ovamnb.data.pascal import DIFFSEGMENTER_WORDS, VOC_CLASSES
 from ovamnb.evaluation.methods import METHODS
 from ovamnb.evaluation.methods import TOKEN as ROWS_TOKEN
 from ovamnb.evaluation.quoted import (
     ASKED,
     BLOCKS,
     CUTS,
-    DIFFSEGMENTER_WORDS,
     FIGURES,
     PICTURES,
     TOKEN,
@@ -51,7 +50,7 @@ class TestFigures:
 
     def test_what_was_tuned_for_words_is_lower_than_for_tokens(self):
         for rows in CUTS.values():
-            for cuts in rows.values():
+            for cuts in (cuts for cuts in rows.values() if "tokens" in cuts):
                 words, tokens = cuts["words"], cuts["tokens"]
                 assert 0 < words.threshold < tokens.threshold < 1
                 assert (words.floor is None) == (tokens.floor is None)

@@ -32,7 +32,7 @@ class Example:
     `image`: the picture, of the same size; None where the model generates it, from `prompt` and `seed`.
     `prompt`: what the picture was generated from, or a caption; None where there is none.
     `named`: the labels of the classes that the prompt names, in this or another word; None where all count.
-    Pixels of any other class are nobody's question: they are scored as background and left out, both.
+    Scores are given twice: with the pixels of other classes as background, and without them.
     """
 
     name: str
@@ -67,7 +67,8 @@ class Data:
     in files. `splits`: those that the set has. `ask`, `words`: how its authors ask for a class, see
     `question`. `like`: which of the OVAM authors' sets it is like, one object of a plain prompt or free
     captions: the paper's values for that one then apply. `even_missing`: whether a class that the prompt
-    names is asked for even where it is not shown. `noise`: the devices whose random numbers the
+    names is asked for even where it is not shown. `spoken`: class → the word that DiffSegmenter's authors ask
+    for it by. `noise`: the devices whose random numbers the
     pictures' seeds may stand for, most likely first: "cpu", whose numbers are the same everywhere, "cuda" or
     "mps"; of several, the first whose picture passes `verify`. `steps`, `guidance`: with how many denoising
     steps and which guidance scale a picture is generated from its prompt and seed.
@@ -84,6 +85,7 @@ class Data:
     guidance: float = 7.5
     like: str = "ovam-voc-sim"
     even_missing: bool = False
+    spoken: Mapping[str, str] = {}
 
     def question(self, name: str) -> tuple[str, str]:
         """How a class is asked for by words: a text, and the word or phrase in it whose map is the answer.

@@ -22,6 +22,17 @@ VOC_CLASSES = (
 OWN_NAMES = {name.replace(" ", ""): k for k, name in enumerate(VOC_CLASSES, 1)} | {"tvmonitor": 20}
 """VOC's own spelling → label."""
 
+DIFFSEGMENTER_WORDS = {
+    "aeroplane": "plane",
+    "bus": "buses",
+    "dining table": "table",
+    "person": "people",
+    "potted plant": "plant",
+    "tv": "monitor",
+}
+"""The words that DiffSegmenter's authors have for some of VOC's classes, "a photograph of plane":
+github.com/VCG-team/DiffSegmenter at b3a8686, open_vocabulary/voc12/ptp_stable_best.py."""
+
 # The 59 most frequent of the 459 annotated classes, in the order of the labels (here, too, in plain words).
 CONTEXT_CLASSES = (
     *("aeroplane", "bag", "bed", "bedclothes", "bench", "bicycle", "bird", "boat", "book", "bottle"),
@@ -101,7 +112,7 @@ class VOC(Pascal):
     Raises FileNotFoundError, with where to get it, for what is missing, and ValueError for what is damaged.
     """
 
-    classes = VOC_CLASSES
+    classes, spoken = VOC_CLASSES, DIFFSEGMENTER_WORDS
     usual, year, lists, maps = "voc", "VOC2012", "Segmentation", "SegmentationClass"
     remedy = (
         "unpack http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar in data/voc or in "

@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
         for data in splits.values():
             check_rows(rows, data, tokens)
             if paper:
-                reproduce.check_protocol(rows, data.like)
+                reproduce.check_protocol(rows, data, given.known)
 
     with ends(parser.prog, WRONG):
         state, pipe = start(given)
@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not state.is_main_process:
         return
     if paper:
-        print(reproduce.reproduction(out, given.data, rows))
+        print(reproduce.reproduction(out, given.data, rows, given.csv))
         return
     report = Report(out)
     report.save(given.csv or out)

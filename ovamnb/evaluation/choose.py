@@ -1,9 +1,11 @@
 """The same chance for every method: `python -m ovamnb.evaluation.choose --data emoji-sim`.
 
-Each method starts as it was published and takes one decision after another on the validation pictures: how to
-sharpen, which blocks, which steps, which half of the guidance, one text or several, which scale, which CRF.
-Of each decision's options the best stays if it beats what was there; every setting is scored at its own best
-threshold. `chosen.txt` holds the rows that came out, with the number of settings that each was chosen from:
+Each method starts plain, without sharpening and CRF (DiffSegmenter as published), and takes one decision
+after another on the validation pictures: how to sharpen, which blocks, which steps, which half of the
+guidance, one text or several, which scale, which CRF. DiffSegmenter decides on resolutions, noise, text,
+completion, draws and CRF, in about as many settings. Of each decision's options the best stays if it beats
+what was there; every setting is scored at its own best threshold.
+`chosen.txt` holds the rows that came out, with the number of settings that each was chosen from:
 
     python -m ovamnb.evaluation --data emoji-sim --methods daam ovam @runs/choose/emoji-sim/chosen.txt
 
@@ -114,10 +116,15 @@ class Remembering(Evaluation):
         if key in self.kept:
             return self.kept[key]
         found = make()
-        trace = found if isinstance(found, Trace) else found[1]
-        if 4 * trace.nbytes < free_bytes(torch.device("cpu")):
+        size = sum(trace.nbytes for trace in map(trace_of, (found, *self.kept.values())))
+        if 4 * size < free_bytes(torch.device("cpu")) // PartialState().num_processes + size:
             self.kept[key] = found
         return found
+
+
+def trace_of(found: Trace | tuple[Image.Image, Trace]) -> Trace:
+    """The recording, of a drawn picture as of a given one."""
+    return found if isinstance(found, Trace) else found[1]
 
 
 def with_setting(row: str, setting: str) -> str:
@@ -148,16 +155,19 @@ def choose(
         split = Split(folder)
         for row, names in options.items():
             sweeps = {name: split.sweep(name) for name in [current[row], *names]}
-            best = max(sweeps, key=lambda name: max(sweeps[name]))  # the first of equals: what was there
+            best = max(sweeps, key=lambda name: max(sweeps[name]))  # of equals the earlier one
             for name in sweeps if turn == 0 else names:
                 k = highest(sweeps[name])
-                dead = name != current[row] and sweeps[name] == sweeps[current[row]]
-                verdict = "changes nothing" if dead else "yes" if name == best else ""
+                same = [other for other in sweeps if sweeps[other] == sweeps[name]]  # in the order of trying
+                verdict = "yes" if name == best else ""
+                if same[0] != name:
+                    verdict = "changes nothing" if same[0] == current[row] else "as another one"
                 asked = "tokens" if row.endswith(TOKEN) else "words"
-                about = "as published" if name == row else steps[row][turn][0]
+                about = "the start" if name == row else steps[row][turn][0]
                 values = show(split.thresholds[k]), show(sweeps[name][k]), verdict
                 told.append((row.removesuffix(TOKEN), asked, about, name.removesuffix(TOKEN), *values))
-                print("  ".join(told[-1]), flush=True)
+                if PartialState().is_main_process:
+                    print("  ".join(told[-1]), flush=True)
             tried[row] += len(names)
             current[row] = best
     return [with_setting(current[row], f"tried={tried[row]}") for row in rows], told
@@ -183,7 +193,9 @@ def main(arguments: list[str] | None = None) -> None:
     chosen, told = choose(plan, data, out / "validation", given.methods)
     if state.is_main_process:
         write_text(out / "chosen.txt", "\n".join(chosen) + "\n", make_folder=True)
-        header = [f"{given.data}: {len(data)} validation pictures", f"truth: {data.truth}"]
+        split = Split(out / "validation")
+        model = f"model: {split.settings['model']}, weights {split.settings['weights']}, seed {given.seed}"
+        header = [f"{given.data}: {len(split.pictures)} validation pictures", model, f"truth: {data.truth}"]
         write_table((given.csv or out) / "tried.csv", header, COLUMNS, told)
         print("\n".join(["", *chosen]))
 

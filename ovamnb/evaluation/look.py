@@ -17,6 +17,8 @@ from ..select import evenly
 from ..tokens import Token
 from ..trace import Trace
 
+STEPS = ("all", "first-half", "last-half", "quarter", "middle", "three-quarters", "last")
+
 
 @dataclass(frozen=True)
 class Look:
@@ -27,7 +29,8 @@ class Look:
     its word. `row`: the picture's index in the recorded batch. `like`: which of the OVAM paper's sets the
     picture's is like, whose values then apply (see `Data.like`). `question`: class → the text to ask it by,
     and the word in it (see `Data.question`). `caption`: what follows DiffSegmenter's prompts. `classes`:
-    all of the data set.
+    all of the data set. `spoken`: class → the word that DiffSegmenter's authors have for it. `seed`: of the
+    noise on a given picture.
     """
 
     pipe: object
@@ -41,12 +44,15 @@ class Look:
     question: Callable[[str], tuple[str, str]] = Data().question
     caption: str | Captioner = ""
     classes: tuple[str, ...] = ()
+    spoken: Mapping[str, str] = field(default_factory=dict)
+    seed: int = 0
 
     def for_others(self) -> Look:
-        """The same picture, asked in place of each class for another one that it is not asked for."""
+        """The same picture, asked in place of each class for another one that it is not asked for. ValueError
+        where there is no other."""
         others = [name for name in self.classes if name not in self.asked]
         if not others:
-            return self
+            raise ValueError("There is no class that is not asked for: leave out the row with wrong words.")
         far = len(others) // 2  # a neighbour in the list may be akin
         places = [self.classes.index(name) + far for name in self.asked]
         return replace(self, asked=tuple(others[place % len(others)] for place in places))
@@ -68,8 +74,9 @@ class Look:
         return self.trace.self_attention(grid, image=self.row)
 
     def steps(self, which: str) -> list[int] | None:
-        """The recorded steps that "all" (None), "middle", "first-half", "last-half", "quarter" (one),
-        "three-quarters" (one), "last" (one) or a number of evenly spaced ones stands for."""
+        """The recorded steps that one of STEPS, or a number of evenly spaced ones, stands for; None for all.
+        Each of "quarter", "middle", "three-quarters" and "last" is one step. A drawn picture's first steps
+        are the noisiest; a given one's are recorded from little noise to much."""
         recorded, passes = self.trace.steps, self.trace.passes or self.trace.steps[-1] + 1
         single = {"quarter": passes // 4, "middle": passes // 2, "three-quarters": 3 * passes // 4}
         single["last"] = passes - 1
@@ -130,7 +137,8 @@ def in_the_prompt(look: Look, **choices) -> Tensor:
         daam(look.trace, look.prompt, ask, **choices) if mentions(look.prompt, name) else None
         for name, ask in zip(look.asked, look.asks(), strict=True)
     ]
-    blank = torch.zeros_like(next((heat for heat in found if heat is not None), look.affinity()[:1, :1]))
+    size = max(look.trace.affinities, key=lambda grid: grid[0] * grid[1])
+    blank = next((0 * heat for heat in found if heat is not None), torch.zeros(size).to(look.affinity()))
     return torch.stack([blank if heat is None else heat for heat in found])
 
 

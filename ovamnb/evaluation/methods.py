@@ -24,7 +24,7 @@ from ..plumbing import checks
 from ..recipe import MOST_POWER, SEGMENT_RECIPES, SegmentRecipe
 from ..refine import complete, minmax, resize, weigh
 from ..segmentation import labels_of, segment, with_edges
-from .look import MAPS, Look
+from .look import MAPS, STEPS, Look
 from .quoted import CUTS, TOKEN
 
 Method = Callable[[Look], Tensor]
@@ -67,7 +67,7 @@ class Attention:
     `blocks`, `steps`, `queries`: see `Look.choices` and `Look.steps`. `sharpen`: "completion" by
     self-attention, as in DiffSegmenter, `power` times; or "weights", multiplied by the attention that each
     pixel receives, as in OVAM, from `floor` (None: the paper's) to 1. `scale`: scores are the maps divided by
-    their "maximum", or scaled to 0…1 by "minmax", or so on their "grid", before they are resized. `crf`:
+    their "maximum", scaled to 0…1 ("minmax"), or scaled so before they are resized ("grid"). `crf`:
     "hard", the papers' order: cut, then a dense CRF; "soft": scores go into the CRF and are cut afterwards.
     `words`: "wrong" asks for another class in the place of each, as a control: what the score would be if the
     map only knew that something is there. `tried`: how many settings these were chosen from.
@@ -91,7 +91,12 @@ class Attention:
         checks.one_of("sharpen", self.sharpen, ("none", "weights", "completion"))
         checks.one_of("scale", self.scale, ("minmax", "maximum", "grid"))
         checks.one_of("crf", self.crf, ("none", "soft", "hard"))
+        checks.one_of("queries", self.queries, ("", "conditional", "unconditional"))
+        if not (self.steps in STEPS or (self.steps.isdecimal() and int(self.steps) > 0)):
+            raise ValueError(f"steps is a number or one of {', '.join(STEPS)}, not '{self.steps}'.")
         checks.whole("power", self.power, 1, MOST_POWER, why="counts completions")
+        if self.floor is not None:
+            checks.number("floor", self.floor, 0, 1, why="is the smallest weight")
         checks.whole("tried", self.tried, 1, why="counts settings")
 
     def __call__(self, look: Look) -> Tensor:
@@ -131,14 +136,16 @@ class Segmenter:
         checks.one_of("recipe", self.recipe, ("tuned", "paper"))
         checks.one_of("crf", self.crf, ("none", "soft", "hard"))
         SegmentRecipe().changed(self.changes)  # raises for values out of range
+        checks.whole("tried", self.tried, 1, why="counts settings")
 
     def __call__(self, look: Look) -> Tensor:
         recipe = SEGMENT_RECIPES["paper"] if self.recipe == "paper" else SegmentRecipe.of(look.pipe)
         recipe = recipe.changed(self.changes)
-        options = {"recipe": recipe, "caption": look.caption}
-        scores = look.once(
-            repr(recipe), lambda: segment(look.pipe, look.image, look.asks(), **options).scores
-        )
+        options = {"recipe": recipe, "caption": look.caption, "seed": look.seed}
+        asks = look.asks()
+        if self.recipe == "paper":
+            asks = [look.spoken.get(ask, ask) if isinstance(ask, str) else ask for ask in asks]
+        scores = look.once(repr(recipe), lambda: segment(look.pipe, look.image, asks, **options).scores)
         if self.crf != "soft":
             return scores
         return with_edges(scores, look.image, recipe.crf_background, recipe.crf_sharpness)[1:]
@@ -216,19 +223,22 @@ def needs_crf(row: str, methods: Mapping[str, Method] = METHODS) -> bool:
     return getattr(method, "crf", "none") != "none" or "crf" in row.split(" ")[0]
 
 
-def tried(row: str, methods: Mapping[str, Method] = METHODS) -> int:
-    """How many settings a row's were chosen from, on validation pictures; 1 where none were compared."""
+def tried(row: str, methods: Mapping[str, Method] = METHODS) -> int | None:
+    """How many settings a row's were chosen from, on validation pictures; 1 where none were compared, None
+    where they come from elsewhere: the recipe of a model's folder."""
     try:
-        return getattr(parse(row, methods)[0], "tried", 1)
+        method = parse(row, methods)[0]
     except ValueError:  # of a table made with methods of one's own
         return 1
+    return None if getattr(method, "recipe", "") == "tuned" else getattr(method, "tried", 1)
 
 
 def paper_threshold(row: str, like: str = "ovam-voc-sim") -> float | None:
     """The threshold that the OVAM paper gives for a method, on its set that the data are `like`; None where
     it gives none."""
-    cuts = CUTS.get(like, {}).get(row.removesuffix(TOKEN))
-    return None if cuts is None else cuts["tokens" if row.endswith(TOKEN) else "words"].threshold
+    cuts = CUTS.get(like, {}).get(row.removesuffix(TOKEN), {})
+    cut = cuts.get("tokens" if row.endswith(TOKEN) else "words")
+    return None if cut is None else cut.threshold
 
 
 def labels_at(labels: Tensor, asked: Sequence[int]) -> Tensor:

@@ -41,12 +41,13 @@ COLUMNS = (
     "at the paper's threshold",
     "best threshold",
     "at the best",
-    "seconds a picture",
+    "at the best, with background",
 )
-"""tried: the settings that were compared on the validation pictures, each at all thresholds. unnamed left
-out: without the pixels of classes that the prompt does not name. one class, several classes: of pictures in
-which so many were asked for. named in the prompt, not named: the asked classes whose word stands in the
-prompt, and the others. at the paper's threshold: at the value that the OVAM paper gives for the method."""
+"""tried: how many settings were compared on validation pictures, each at all thresholds; empty for the recipe
+of a model's folder, which was tuned elsewhere. unnamed left out: without the pixels of classes that the
+prompt does not name, where the methods are told its classes. one class, several classes: of pictures in which
+so many were asked for. named in the prompt, not named: the asked classes whose word stands in the prompt, and
+the others. at the paper's threshold: at the value that the OVAM paper gives for the method."""
 SHOWN = (*COLUMNS[:7], "unnamed left out", "one class", "several classes", *COLUMNS[-4:-1])
 
 
@@ -70,7 +71,7 @@ class Report:
     def score(self, row: str) -> dict[str, str | float]:
         """The values of COLUMNS of one method."""
         chosen, swept = highest(self.validation.sweep(row)), self.test.sweep(row)
-        total = self.test.total(row, chosen)
+        total, told = self.test.total(row, chosen), self.test.settings["known"] == "classes"
         both, either = self.test.overlaps(row, chosen)
         low, high = interval(both, either)
         named = self.test.named()
@@ -92,20 +93,20 @@ class Report:
                 (
                     row.removesuffix(TOKEN),
                     "tokens" if row.endswith(TOKEN) else "words",
-                    str(tried(row)),
+                    "" if (count := tried(row)) is None else str(count),
                     self.test.thresholds[chosen],
                     swept[chosen],
                     low,
                     high,
                     mean_iou(total, background=True),
-                    mean_iou(self.test.total(row, chosen, unnamed=False)),
+                    mean_iou(self.test.total(row, chosen, unnamed=False)) if told else math.nan,
                     *several,
                     *apart,
-                    sum(per_picture) / len(per_picture),
+                    sum(per_picture) / len(per_picture) if per_picture else math.nan,
                     math.nan if own is None else swept[self.test.thresholds.index(own)],
                     self.test.thresholds[best],
                     swept[best],
-                    self.test.seconds(row),
+                    max(mean_iou(self.test.total(row, k), background=True) for k in range(len(swept))),
                 ),
                 strict=True,
             )
@@ -127,11 +128,12 @@ class Report:
             f"{settings['dtype']}, seed {settings['seed']}",
             f"truth: {settings['truth']}",
             f"known: {known}",
-            f"thresholds and settings: the best on {len(self.validation.pictures)} validation pictures, of "
-            "as many settings as stand under 'tried', each at all thresholds; 'at the best': the best "
-            "threshold on the test pictures themselves (oracle knowledge)",
-            "order: the threshold, then, for '+crf' and 'crf=hard', a dense CRF that takes the mask for "
-            f"{SURE:.0%} certain; for 'soft' the CRF first, then the threshold",
+            f"thresholds: the best on {len(self.validation.pictures)} validation pictures; 'at the best': "
+            "the best on the test pictures themselves (oracle knowledge)",
+            "settings: 'tried' counts those that a row's were chosen from, by `ovamnb.evaluation.choose`; "
+            "where it is empty, they are the recipe of the model's folder, tuned on other scenes",
+            "order: the threshold; then, for '+crf' and 'crf=hard', a dense CRF in which each pixel of the "
+            f"mask starts with probability {SURE}; for 'soft' the CRF comes first, then the threshold",
             "low, high: 95 % of 1000 bootstrap draws over the test pictures (BCa), at the same threshold",
             "versions: " + ", ".join(f"{name} {number}" for name, number in settings["versions"].items()),
         ]

@@ -11,9 +11,9 @@ does not depend on n.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 
 import torch
@@ -41,6 +41,7 @@ from .metrics import confusion
 from .store import (
     SETTINGS,
     TOKENS,
+    described,
     differences,
     model_settings,
     parts_hash,
@@ -51,7 +52,6 @@ from .store import (
 )
 
 THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(2, 20))
-PROBE = 0.5
 TIMESTEPS = (50, 150, 300, 450)
 """The timesteps whose noise a given picture is recorded with."""
 KNOWN = ("classes", "filter", "nothing")
@@ -114,9 +114,18 @@ class Evaluation:
         for index in tqdm(mine, desc=folder.name, disable=self.quiet or not state.is_main_process):
             path = folder / "examples" / f"{data.names[index]}.json"
             done = read_counts(path)
-            missing = [row for row in self.rows if row not in done.get("tables", {})]
+            missing = [row for row in self.rows if not self.counted(row, done)]
             if missing:
                 write(path, self.count(data, index, missing, done))
+
+    def counted(self, row: str, done: dict) -> bool:
+        """Whether what is written of a picture has this row, and the row means what it meant then."""
+        return row in done.get("tables", {}) and done.get("meanings", {}).get(row) == self.meaning(row)
+
+    def meaning(self, row: str) -> str:
+        """A method with all its settings; "" for a function, whose meaning nobody can tell."""
+        method = parse(row, self.methods)[0]
+        return repr(method) if is_dataclass(method) else ""
 
     def claims(self, data: Data) -> dict[str, dict]:
         """File → the settings in it that results must have: in one those of all methods, in another the
@@ -165,18 +174,17 @@ class Evaluation:
         """What is written of one picture. `tables`: method → the confusion among `labels`, those that occur,
         at each of THRESHOLDS; `asked`: the queried labels; `included`: those of them that stand in the
         prompt; `unnamed`: labels that nobody asked for, since the prompt does not name them in any word;
-        `seconds`; `bytes a step`: of one step's queries in float16."""
+        `bytes a step`: of one step's queries in float16."""
         example = data[index]
-        start = time.perf_counter()
         if example.seed is not None:  # generated: it is generated again, to be recorded
             image, trace = self.draw(data, index, example)
             asked, prompt = self.asked(data, example, image), example.prompt
         else:
             image, asked = example.image, self.asked(data, example, example.image)
-            prompt = example.prompt or f"a photograph of {listed([data.classes[k - 1] for k in asked])}"
+            named = [] if self.known == "nothing" else [data.classes[k - 1] for k in asked]
+            prompt = example.prompt or f"a photograph of {listed(named)}"
             trace = self.look_at(image, prompt)
         names = tuple(data.classes[label - 1] for label in asked)
-        seconds = {"look": time.perf_counter() - start} | done.get("seconds", {})
         looks = {
             with_tokens: self.look(
                 self.pipe,
@@ -189,21 +197,20 @@ class Evaluation:
                 question=data.question,
                 caption=self.caption,
                 classes=data.classes,
+                spoken=data.spoken,
+                seed=self.seed,
             )
             for with_tokens in (False, True)
         }
         truth = torch.tensor(example.labels, dtype=torch.int64)
-        unnamed = [label for label in example.unnamed() if label not in asked]
-        labels = sorted({0, *asked, *example.present(), *unnamed})
+        unnamed = example.unnamed() if self.known == "classes" else []
+        labels = sorted({0, *asked, *example.shown()})
         tables = dict(done.get("tables", {}))
         for row in rows:
             method, with_tokens = parse(row, self.methods)
-            start = time.perf_counter()
             cut = lambda threshold: torch.zeros_like(truth)  # noqa: E731
             if asked:
                 cut = cut_of(method)(method(looks[with_tokens]), image)
-                cut(PROBE)  # what one mask costs, the sweep over the others left out
-            seconds[row] = time.perf_counter() - start
             tables[row] = counts_at(cut, truth, asked, labels, len(data.classes))
         return {
             "name": example.name,
@@ -211,8 +218,8 @@ class Evaluation:
             "asked": asked,
             "included": [k for k, name in zip(asked, names, strict=True) if mentions(prompt, name)],
             "unnamed": unnamed,
-            "seconds": {name: round(value, 3) for name, value in seconds.items()},
             "bytes a step": step_bytes(trace),
+            "meanings": done.get("meanings", {}) | {row: self.meaning(row) for row in rows},
             "tables": tables,
         }
 
@@ -225,15 +232,15 @@ class Evaluation:
 
     def draw(self, data: Data, index: int, example: Example) -> tuple[Image.Image, Trace]:
         """The picture, generated again from its prompt and seed, and its recording."""
-        for device in (noise := drawable(data.noise)):
-            image, trace = self.generate(data, example, device)
-            try:
-                data.verify(index, image)
-                return image, trace
-            except ValueError:
-                if device == noise[-1]:
-                    raise
-        raise AssertionError("a CPU's random numbers can be had everywhere")
+        *others, last = drawable(data.noise)
+        for device in others:
+            found = self.generate(data, example, device)
+            with suppress(ValueError):
+                data.verify(index, found[0])
+                return found
+        found = self.generate(data, example, last)
+        data.verify(index, found[0])
+        return found
 
     def generate(self, data: Data, example: Example, device: str) -> tuple[Image.Image, Trace]:
         """A picture from its prompt and the random numbers of a device, and its recording."""
@@ -266,15 +273,6 @@ def drawable(noise: Sequence[str]) -> list[str]:
     """Those of the devices whose random numbers can be had here; the CPU's, if none of them."""
     have = {"cpu"} | {name for name in ("cuda", "mps") if getattr(torch, name).is_available()}
     return [device for device in noise if device in have] or ["cpu"]
-
-
-def described(keep: Filter | Captioner | None) -> str:
-    """A filter's or a captioner's name and those of its attributes that are numbers or text."""
-    attributes = sorted(getattr(keep, "__dict__", {}).items())
-    attributes = {name: value for name, value in attributes if isinstance(value, int | float | str)}
-    if getattr(keep, "captioner", None) is not None:
-        attributes["captioner"] = described(keep.captioner)
-    return f"{getattr(keep, '__qualname__', type(keep).__qualname__)} {attributes}"
 
 
 def check_rows(

@@ -71,7 +71,3 @@ class Split:
         for flags, picture in zip(found, self.pictures, strict=True):
             flags[picture["included"]] = True
         return found[:, 1:]
-
-    def seconds(self, row: str) -> float:
-        """Mean seconds per picture, without the recording that all methods share."""
-        return sum(picture["seconds"][row] for picture in self.pictures) / len(self.pictures)

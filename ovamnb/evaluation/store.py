@@ -70,6 +70,15 @@ def tokens_hash(tokens: Iterable[Token]) -> str:
     return digest.hexdigest()[:12]
 
 
+def described(keep) -> str:
+    """A filter's or a captioner's name and those of its attributes that are numbers or text."""
+    attributes = sorted(getattr(keep, "__dict__", {}).items())
+    attributes = {name: value for name, value in attributes if isinstance(value, int | float | str)}
+    if getattr(keep, "captioner", None) is not None:
+        attributes["captioner"] = described(keep.captioner)
+    return f"{getattr(keep, '__qualname__', type(keep).__qualname__)} {attributes}"
+
+
 def differences(folder: Path, wanted: Mapping[str, object], file: str = SETTINGS) -> str:
     """How the settings of the results in a folder differ from `wanted`, in words; "" if they do not."""
     path = folder / file

@@ -42,7 +42,9 @@ class ClipFilter:
         near_best: float = 0.97,
         near_caption: float = 0.8,
         least: float = math.inf,
+        name: str = "",
     ):
+        self.name = name  # what results are told apart by
         self.model, self.processor, self.captioner = model, processor, captioner
         self.near_best, self.near_caption, self.least = near_best, near_caption, least
         self._embedded: dict[str, Tensor] = {}  # of the classes, which come back with every picture
@@ -59,13 +61,13 @@ class ClipFilter:
 
             model, processor = load_clip()
             chosen = {"near_best": 1.0, "least": least_similarity()} | options
-            return cls(model.to(device), processor, **chosen)
+            return cls(model.to(device), processor, name=name, **chosen)
         from transformers import CLIPModel, CLIPProcessor
 
         revision = revision if name == CLIP else None
         model = CLIPModel.from_pretrained(name, revision=revision, use_safetensors=True)
         processor = CLIPProcessor.from_pretrained(name, revision=revision)
-        return cls(model.to(device).eval(), processor, **options)
+        return cls(model.to(device).eval(), processor, name=f"{name} {revision or ''}", **options)
 
     @torch.no_grad()
     def __call__(self, image, classes: Sequence[str]) -> list[str]:
@@ -116,7 +118,8 @@ class BlipCaptioner:
     What was said of the last image is kept, so that several methods hear of it once.
     """
 
-    def __init__(self, model, processor, *, longest: int = 30):
+    def __init__(self, model, processor, *, longest: int = 30, name: str = ""):
+        self.name = name
         self.model, self.processor, self.longest = model, processor, longest
         self._image, self._said = (), {}
 
@@ -133,7 +136,7 @@ class BlipCaptioner:
             name, revision=revision, use_safetensors=True, **options
         )
         processor = BlipProcessor.from_pretrained(name, revision=revision)
-        return cls(model.to(find_device(device)).eval(), processor)
+        return cls(model.to(find_device(device)).eval(), processor, name=f"{name} {revision or ''}")
 
     def __call__(self, image, start: str = "") -> str:
         image = as_rgb(image)

@@ -11,6 +11,7 @@ from ..crf import after_crf
 from ..data.on_disk import IGNORED
 from ..evaluation import methods
 from ..evaluation.look import Look
+from ..select import evenly
 
 
 def with_doubt(look: Look) -> Tensor:
@@ -23,8 +24,21 @@ def with_doubt(look: Look) -> Tensor:
     return (scores + after_crf(scores, look.image)) / 2
 
 
-METHODS: dict[str, methods.Method] = methods.METHODS | {"ovam+completion+crf-mean": with_doubt}
-"""The methods that can make masks: those of the evaluation, and one whose scores show its uncertainty."""
+METHODS: dict[str, methods.Method] = {
+    name: method for name, method in methods.METHODS.items() if getattr(method, "words", "own") == "own"
+} | {"ovam+completion+crf-mean": with_doubt}
+"""The methods that can make masks: those of the evaluation, but for its control, and one whose scores show
+its uncertainty."""
+
+
+def steps_for(pipe, rows: Sequence[str], steps: int, wanted: int) -> tuple[int, ...]:
+    """The steps to record of a generation of so many: `wanted` ones, evenly spaced, and the middle one where
+    one of the methods takes that."""
+    found = {*evenly(steps, wanted)}
+    if any(getattr(methods.parse(row, METHODS)[0], "steps", "all") == "middle" for row in rows):
+        pipe.scheduler.set_timesteps(steps)  # some make more passes than there are steps
+        found.add(len(pipe.scheduler.timesteps) // 2)
+    return tuple(sorted(found))
 
 
 def label_map(

@@ -31,13 +31,12 @@ from ..pipelines import factor
 from ..plumbing.english import with_article
 from ..plumbing.files import clear_partials
 from ..recorder import record
-from ..select import evenly
 from ..text import TextEncoder
 from ..tokens import Token
 from ..unet import attention_grids, native_size
 from .folder import MASKS, read_record, record_path, write_image, write_labels
 from .guards import claim, explained, require_disk
-from .label_maps import METHODS, areas, check_band, label_map
+from .label_maps import METHODS, areas, check_band, label_map, steps_for
 from .prompts import Plan, check_classes
 from .tune import RECORDED, UNTUNED, Band
 
@@ -111,11 +110,7 @@ class Synthesis:
         """Generate a batch at once; label and write each of its pictures that is not there."""
         h, w = self.pixels()
         grid = attention_grids(self.pipe.unet, (h // factor(self.pipe), w // factor(self.pipe)))[0]
-        steps = {*evenly(self.steps, self.recorded)}
-        methods = [parse(row, METHODS)[0] for row in (self.row, *self.also)]
-        if any(getattr(method, "steps", "all") == "middle" for method in methods):
-            self.pipe.scheduler.set_timesteps(self.steps)  # some make more passes than there are steps
-            steps.add(len(self.pipe.scheduler.timesteps) // 2)  # the one that it takes
+        steps = steps_for(self.pipe, (self.row, *self.also), self.steps, self.recorded)
         with record(self.pipe, self_attention=(grid,), steps=steps, device=None) as trace:
             images = self.pipe(
                 [plan.prompt for plan in plans],

@@ -24,8 +24,7 @@ from ..evaluation.run import Evaluation, check_rows
 from ..evaluation.split import Split
 from ..evaluation.store import write
 from ..plumbing.command import WRONG, ends, positive, require_given, require_writable
-from ..select import evenly
-from .label_maps import METHODS
+from .label_maps import METHODS, steps_for
 
 Band = tuple[float, float]
 """(low, high), each in 0 to 1."""
@@ -116,7 +115,7 @@ def main(arguments: list[str] | None = None) -> None:
     plan = Evaluation(pipe, given.rows, tokens, limit=given.limit, seed=given.seed, methods=METHODS)
     folders = [(given.out or Path("runs/synthesize-tune")) / name for name in sets]
     for data, folder in zip(sets.values(), folders, strict=True):
-        steps = tuple(evenly(data.steps, given.record))
+        steps = steps_for(pipe, given.rows, data.steps, given.record)
         replace(plan, recording={"steps": steps} if drawn(data) else {}).run(data, folder)
     state.wait_for_everyone()
     if not state.is_main_process:

@@ -54,7 +54,8 @@ def methods(sets: Sequence[str]) -> str:
         return f"{text} ({score(row['low'])}–{score(row['high'])})"
 
     def at_the_papers(method: str, name: str, asked: str) -> str:
-        return score(found[name, method, asked]["at the paper's threshold"])
+        value = found[name, method, asked]["at the paper's threshold"]
+        return "" if math.isnan(value) else score(value)
 
     lines = [
         "| method | settings tried | " + " | ".join(f"{name}, {asked}" for name, asked in columns) + " |",
@@ -70,8 +71,8 @@ def methods(sets: Sequence[str]) -> str:
         if not math.isnan(rows[0]["at the paper's threshold"]):
             cells = [at_the_papers(method, *column) for column in columns]
             line(f"`{method}`, the paper's threshold", "none", cells)
-        counts = sorted({int(row["tried"]) for row in rows})
-        count = "threshold" if counts == [1] else f"{'–'.join(map(str, counts))} × threshold"
+        counts = sorted({int(row["tried"]) for row in rows if not math.isnan(row["tried"])})
+        count = "elsewhere" if not counts else "1" if counts == [1] else "–".join(map(str, counts))
         line(f"`{method}`", count, (cell(method, *column) for column in columns))
     return "\n".join(lines)
 
@@ -241,6 +242,10 @@ TABLES = {
 def filled(text: str) -> str:
     """README with every table as the CSV files have it."""
     for name, table in TABLES.items():
+        if text.count(f"<!-- table {name} -->\n") != 1:
+            raise ValueError(
+                f"README has no line <!-- table {name} -->, or several: write it where the table goes."
+            )
         head, rest = text.split(f"<!-- table {name} -->\n")
         text = f"{head}<!-- table {name} -->\n{table()}\n<!-- end -->{rest.split('<!-- end -->', 1)[1]}"
     return text
