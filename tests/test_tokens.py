@@ -297,7 +297,7 @@ class TestAsking:
 
     def test_segment_takes_a_token(self, pipe, token, image):
         # The class vector of the word itself: as a token it must change nothing.
-        text = ov.record_image(pipe, image).text_of("a photograph of a cat")
+        text = ov.record_image(pipe, image).text_of("a photograph of cat")  # as `ov.segment` asks
         same = ov.Token("cat", text.states[text.find("cat")[0][0]], text.states[:1])
         by_word = ov.segment(pipe, image, ["cat"], template="a photograph of {}")
         torch.testing.assert_close(
