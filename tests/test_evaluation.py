@@ -840,3 +840,60 @@ def test_the_readme_holds_the_tables():
     readme = (readme_tables.ROOT / "README.md").read_text()
     assert readme == readme_tables.filled(readme), "run `python -m workshop.make.readme_tables`"
     assert all(f"<!-- table {name} -->" in readme for name in readme_tables.TABLES)
+
+
+class TestWhatTheReadmeSaysOfTheMethods:
+    """Each sentence of its conclusions, by the rows of the stored tables."""
+
+    DRAWN, GIVEN, ASKED = readme_tables.DRAWN, readme_tables.GIVEN, ("words", "tokens")
+    TUNED = ("daam, tuned", "attn2mask, tuned", "ovam, tuned", "diffsegmenter-paper, tuned")
+
+    @pytest.fixture(scope="class")
+    def rows(self):
+        return readme_tables.read_scores((*self.DRAWN, *self.GIVEN))
+
+    def test_as_published(self, rows):
+        for name in self.DRAWN:
+            plain, sharpened = (
+                [rows[name, method, asked]["mIoU"] for asked in self.ASKED]
+                for method in ("ovam-map", "ovam+weights+crf")
+            )
+            assert plain[0] < plain[1] and sharpened[0] < sharpened[1], "tokens lift both"
+            assert plain[0] < sharpened[0] and plain[1] < sharpened[1]
+        lost = [1 - row["at the paper's threshold"] / row["mIoU"] for row in rows.values()]
+        lost = [value for value in lost if value == value]
+        assert sorted(lost)[len(lost) // 4] > 0.1, "nearly every row loses a large part"
+
+    def test_with_the_same_chance(self, rows):
+        for (_, method, _), row in rows.items():
+            if method in self.TUNED:
+                assert "crf=hard" in row["method"] or "crf=soft" in row["method"]
+                assert method.startswith("diffsegmenter") or "sharpen=completion" in row["method"]
+        first = set()
+        for name in self.DRAWN:
+            for asked in self.ASKED:
+                rivals = self.TUNED if name == "emoji-sim" else self.TUNED[1:]  # captions do not name all
+                found = {method: rows[name, method, asked]["mIoU"] for method in rivals}
+                assert max(found.values()) - min(found.values()) < 0.05
+                first.add(max(found, key=found.get))
+        assert len(first) > 1, "which is on top changes"
+        assert all(rows["emoji-cap", "daam, tuned", asked]["not named"] == 0 for asked in self.ASKED)
+
+    def test_tokens(self, rows):
+        for name in (*self.DRAWN, *self.GIVEN):
+            plain, repaired = (
+                [rows[name, method, asked]["mIoU"] for asked in self.ASKED]
+                for method in ("ovam-map", "ovam+completion+crf")
+            )
+            assert plain[0] < plain[1] and repaired[0] > repaired[1] - 0.02
+
+    def test_one_object_asks_for_little(self, rows):
+        for name in (*self.DRAWN, *self.GIVEN):
+            right, wrong = (rows[name, f"ovam{which}+completion", "words"] for which in ("", "-wrong-word"))
+            assert wrong["one class"] > 0.8 * right["one class"]
+            assert wrong["several classes"] < 0.6 * right["several classes"]
+
+    def test_an_unseen_style(self, rows):
+        for (name, method, asked), row in rows.items():
+            if name == "emoji-unseen" and "wrong-word" not in method:
+                assert 0.64 < row["mIoU"] / rows["emoji-real", method, asked]["mIoU"] < 0.82

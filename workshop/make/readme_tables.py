@@ -213,6 +213,7 @@ def tokens() -> str:
         "shipped": "the shipped token",
         "mask": "the exact mask",
     }
+    heads = {how: title for how, title in heads.items() if how in found}
     lines = [f"| | {' | '.join(heads.values())} |", "|---|" + "---|" * len(heads)]
     for objects, title in (("1 object(s)", ""), ("2 object(s)", ", two objects")):
         for row in found["word"][objects]:
