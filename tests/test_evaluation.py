@@ -39,7 +39,7 @@ from ovamnb.evaluation.methods import (
     tried,
 )
 from ovamnb.evaluation.metrics import confusion, interval, iou, mean_iou, overlap, ratio
-from ovamnb.evaluation.report import Report, highest, read_table
+from ovamnb.evaluation.report import Report, highest, read_pictures, read_table
 from ovamnb.evaluation.run import Evaluation, check_rows, counts_at
 from ovamnb.evaluation.split import Split
 from ovamnb.evaluation.store import described, read_counts, write
@@ -362,6 +362,12 @@ class TestRun:
         mean = np.mean([row["IoU"] for row in classes[1:]])
         assert mean == pytest.approx(first["mIoU"], abs=1e-3)
         assert len(read_table(tmp_path / "sweep.csv")) == 2 * 2 * len(report.test.thresholds)
+        own = [row for row in read_pictures(tmp_path / "pictures.csv") if row["method"] == second["method"]]
+        sums = {
+            name: np.sum([[r["both"], r["either"]] for r in own if r["class"] == name], axis=0)
+            for name in Few.classes
+        }
+        assert np.mean([both / either for both, either in sums.values()]) == pytest.approx(second["mIoU"])
 
     def test_it_goes_on_where_it_stopped_and_adds_rows(self, tmp_path, monkeypatch):
         plan = Evaluation(sd_pipeline(), ["ovam"])

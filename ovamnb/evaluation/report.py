@@ -154,7 +154,8 @@ class Report:
         at every threshold. Their first lines, which begin with "#", are the header."""
         self.save_table(folder / "scores.csv", COLUMNS, ([show(s[c]) for c in COLUMNS] for s in self.scores))
         self.save_table(folder / "classes.csv", ("method", "asked by", "class", "IoU"), self.class_rows())
-        columns = ("method", "asked by", "picture", "class", "both", "either", "named")
+        rows = [s["method"] + (TOKEN if s["asked by"] == "tokens" else "") for s in self.scores]
+        columns = ("picture", "class", "named", *rows)
         self.save_table(folder / "pictures.csv", columns, self.picture_rows())
         columns = ("method", "asked by", "split", "threshold", "mIoU")
         self.save_table(folder / "sweep.csv", columns, self.sweep_rows())
@@ -167,14 +168,17 @@ class Report:
                 yield score["method"], score["asked by"], name, show(value)
 
     def picture_rows(self) -> Iterator[Sequence[str]]:
-        named = self.test.named()
+        """A line for each class of each picture, in it "both either" of each method: short, for there are
+        thousands. `read_pictures` reads it."""
+        named, counts = self.test.named(), []
         for score in self.scores:
             row = score["method"] + (TOKEN if score["asked by"] == "tokens" else "")
-            both, either = self.test.overlaps(row, self.test.thresholds.index(score["threshold"]))
-            for i, k in either.nonzero().tolist():
-                counts = str(both[i, k].item()), str(either[i, k].item()), str(int(named[i, k]))
-                name = self.test.pictures[i]["name"]
-                yield score["method"], score["asked by"], name, self.test.classes[k], *counts
+            counts.append(self.test.overlaps(row, self.test.thresholds.index(score["threshold"])))
+        for i, picture in enumerate(self.test.pictures):
+            for k, name in enumerate(self.test.classes):
+                cells = [f"{both[i, k]} {either[i, k]}" if either[i, k] else "" for both, either in counts]
+                if any(cells):
+                    yield picture["name"], name, str(int(named[i, k])), *cells
 
     def sweep_rows(self) -> Iterator[Sequence[str]]:
         for score in self.scores:
@@ -203,6 +207,20 @@ def read_table(path: str | Path) -> list[dict[str, str | float]]:
     with Path(path).open(newline="", encoding="utf-8") as file:
         rows = csv.DictReader(line for line in file if not line.startswith("#"))
         return [{name: number(value) for name, value in row.items()} for row in rows]
+
+
+def read_pictures(path: str | Path) -> list[dict[str, str | float]]:
+    """The rows of pictures.csv, one for each method, class and picture: method, asked by, picture, class, the
+    pixels in both truth and answer, those in either, and whether the prompt names the class."""
+    found = []
+    for line in read_table(path):
+        about = {name: line.pop(name) for name in ("picture", "class", "named")}
+        for row, counts in line.items():
+            if isinstance(counts, str):
+                both, either = map(int, counts.split())
+                method, asked = row.removesuffix(TOKEN), "tokens" if row.endswith(TOKEN) else "words"
+                found.append({"method": method, "asked by": asked, **about, "both": both, "either": either})
+    return found
 
 
 def number(text: str) -> str | float:
