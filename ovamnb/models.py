@@ -60,7 +60,8 @@ class Drawing:
 SIMILAR = "not measured for this model: what OVAM's ablation found for Stable Diffusion 1.5"
 BUNDLED_SOURCE = (
     "best: the best single grid on validation scenes, by words and by tokens (`python -m "
-    "workshop.measure.best_blocks`); few: two steps did what all do in the first edition's ablation"
+    "workshop.measure.best_blocks`); few: these two do what all do (`python -m "
+    "ovamnb.evaluation.ablate`)"
 )
 DRAWINGS = {
     "bundled": Drawing(25, 4.0, (128, 128), 32, 32, (6, 18), BUNDLED_SOURCE),
