@@ -130,10 +130,9 @@ def ablations() -> str:
     for group, name in shown.items():
         found: dict[str, list[str]] = {}
         for row in rows:
-            if row["group"] == group and "maximum" not in str(
-                row["setting"]
-            ):  # the scale is another question
+            if row["group"] == group:
                 setting = f"{row['setting']:g}" if isinstance(row["setting"], float) else row["setting"]
+                setting = setting.replace(", divided by the maximum", " ÷ max")
                 found.setdefault(setting, []).append(score(row["mIoU"]))
         lines.append(f"| {name} | " + ", ".join(f"{k}: {' / '.join(v)}" for k, v in found.items()) + " |")
     return "\n".join(lines)
