@@ -51,7 +51,7 @@ def measure(shape: str, way: str) -> dict[str, float]:
 
 @contextmanager
 def peak_memory(device: torch.device) -> Iterator[Callable[[], int]]:
-    """Bytes at the peak less bytes at the start; to be called when the block has ended.
+    """Bytes at the peak so far less bytes at the start; of the whole block when called after it.
 
     On the CPU the process is looked at every millisecond: what the system keeps as its peak would include the
     loading of the model.

@@ -48,13 +48,12 @@ def measure(count: int, way: str) -> dict[str, float]:
     ov.segment(pipe, image, ["cat"], together=False)
 
     with pipe.unet.register_forward_hook(lambda *seen: passes.append(len(seen[2][0]))):
-        with peak_memory(pipe.device) as whole:
-            with peak_memory(pipe.device) as peak:
-                start = time.perf_counter()
-                result = ov.segment(pipe, image, names, together=way == "together")
-                seconds = time.perf_counter() - start
+        with peak_memory(pipe.device) as taken:
+            start = time.perf_counter()
+            result = ov.segment(pipe, image, names, together=way == "together")
+            seconds, peak = time.perf_counter() - start, taken()
             assert result.scores.shape == (count, SIDE, SIDE)
-    return {"seconds": seconds, "passes": len(passes), "peak": peak(), "with scores": whole()}
+    return {"seconds": seconds, "passes": len(passes), "peak": peak, "with scores": taken()}
 
 
 def main() -> None:
