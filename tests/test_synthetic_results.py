@@ -15,7 +15,7 @@ from ovamnb.evaluation.metrics import mean_iou
 from ovamnb.evaluation.report import read_table
 from ovamnb.synthesize.filters import FILTERS, reasons, shares
 from ovamnb.synthesize.folder import LabelledFolder, write_labels
-from workshop.measure.filter_worth import ORACLE, counterpart, judged, passes, rows
+from workshop.measure.filter_worth import JUDGES, counterpart, judged, passes, rows
 
 RESULTS = Path(ov.__file__).parent / "assets/results/synthetic"
 CAT, DOG = CONCEPTS.index("cat") + 1, CONCEPTS.index("dog") + 1
@@ -27,7 +27,7 @@ def record(name: str, area: float = 0.5, classes: tuple[str, ...] = ("cat",)) ->
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three pictures of 4×6 "cats": one is, one is half a dog to the oracle, one is a dog."""
+    """Three pictures of 4×6 "cats": one is, one is half a dog to the judge, one is a dog."""
     ours = np.zeros((4, 6), np.uint8)
     ours[:, :3] = CAT
     ours[0] = IGNORED
@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
         for column, label in columns.items():
             seen[:, column] = label
         write_labels(tmp_path, name, ours)
-        write_labels(tmp_path, name, seen, ORACLE)
+        write_labels(tmp_path, name, seen, JUDGES)
     return tmp_path
 
 
@@ -50,7 +50,7 @@ def test_a_right_mask_of_the_wrong_thing_is_told_from_a_wrong_mask(folder: Path)
     )
     assert (right.shown, half.shown, wrong.shown) == (True, True, False)
     assert mean_iou(right.table) == mean_iou(right.mask_table) == 1
-    # Three of nine pixels agree, and the dog is missed; where the oracle sees it no mask is to blame.
+    # Three of nine pixels agree, and the dog is missed; where the judge sees it no mask is to blame.
     assert mean_iou(half.table) == pytest.approx((3 / 9 + 0) / 2)
     assert mean_iou(half.mask_table) == 1
     assert mean_iou(wrong.table) == 0 and wrong.mask_table.sum() == 0
@@ -93,6 +93,8 @@ def test_the_tables_in_the_assets_belong_together():
     for row in read_table(RESULTS / "filters.csv"):
         assert row["kept"] == pytest.approx(1 if row["filter"] == "none" else kept[row["filter"]], abs=1e-4)
         assert row["pictures"] == round(row["kept"] * len(known))
+        if row["filter"] == "none":
+            assert row["shown"] == pytest.approx(np.mean([picture["shown"] for picture in known]), abs=1e-4)
     runs = read_table(RESULTS / "scores.csv")
     used = {row["pictures"] for row in runs if row["source"] == "ours"}
     assert used == {round(kept["all"] * len(known))}
@@ -102,5 +104,5 @@ def test_the_tables_in_the_assets_belong_together():
             (k, seed) for k in (25, 100, 400) for seed in (0, 1, 2)
         }
     alone = read_table(RESULTS / "why.csv")
-    assert {row["source"] for row in alone} == {"ours", "oracle", "attention", "exact"}
+    assert {row["source"] for row in alone} == {"ours", "judge", "attention", "exact"}
     assert torch.tensor([row["miou"] for row in runs + alone]).isfinite().all()

@@ -1,6 +1,6 @@
 """What a synthetic training set is worth: a small network trained on it, tested on real pictures.
 
-    python -m ovamnb.downstream --synthetic runs/synthetic oracle=runs/synthetic:Oracle
+    python -m ovamnb.downstream --synthetic runs/synthetic judge=runs/synthetic:SegmentationClass-judge
     python -m ovamnb.downstream --real voc --root data/VOCdevkit --synthetic runs/synthetic --size 256 320
     accelerate launch --num_processes 4 -m ovamnb.downstream --synthetic runs/synthetic
 

@@ -1,7 +1,7 @@
 """Where labelled pictures come from: a real data set to train and test on, and any number of synthetic
 sources.
 
-name, data = source("oracle=runs/synthetic:Oracle")     # a folder of `python -m ovamnb.synthesize`
+name, data = source("judge=runs/synthetic:SegmentationClass-judge")     # what synthesize wrote
 data = Matched(data, real.classes)                      # with the real set's labels
 """
 
@@ -73,7 +73,7 @@ def source(text: str) -> tuple[str, Data]:
     if not re.fullmatch(r"\w[\w.+-]*", name) or name == REAL:
         raise ValueError(
             f"'{name}' cannot name a source: give letters, digits and .+-_ (but not '{REAL}') before =, as "
-            f"in oracle={place}."
+            f"in mine={place}."
         )
     return name, LabelledFolder(Path(folder), masks if colon else MASKS)
 

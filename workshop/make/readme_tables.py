@@ -177,7 +177,7 @@ def why() -> str:
     """mIoU on real scenes after learning from each kind of picture and label alone."""
     kinds = {
         "ours": "generated | attention's",
-        "oracle": "generated | the oracle's",
+        "judge": "generated | the judge's",
         "attention": "rendered | attention's",
         "exact": "rendered | exact",
     }

@@ -1,8 +1,9 @@
 """What the filters of a synthetic set are worth: `python -m workshop.measure.filter_worth runs/synthetic`.
 
-The oracle, a segmenter that was trained on rendered scenes, labels what the model drew: those label maps go
-to SegmentationClass-oracle of the set, for networks to learn from and to compare; how far the set's own masks
-agree with them, filter by filter, goes to filters.csv, and what is known of each picture to pictures.csv.
+The judge, a segmenter that was trained on rendered scenes, labels what the model drew: those label maps go
+to SegmentationClass-judge of the set, for networks to learn from and to compare; how far the set's own masks
+agree with them, filter by filter, goes to filters.csv, and what is known of each picture, also whether the
+judge finds what it should show, to pictures.csv.
 
 `--rendered DIR` makes the set's counterpart of rendered scenes, with as many objects of as many classes:
 SegmentationClass holds their exact masks, SegmentationClass-attention what the same method makes of them when
@@ -54,28 +55,28 @@ from ovamnb.tokens import load_tokens
 from ..make.token_bank import SMALLEST
 from ..train.oracle import JUDGE, Oracle, load_oracle, without_borders
 
-ORACLE, ATTENTION = f"{MASKS}-oracle", f"{MASKS}-attention"
+JUDGES, ATTENTION = f"{MASKS}-judge", f"{MASKS}-attention"
 RESULTS = BUNDLED.parent / "results" / "synthetic"
 COLUMNS = ("masks", "filter", "kept", "pictures", "shown", "miou", "low", "high", "mask miou", "labelled")
-PICTURES = ("name", "prompt", "seed", "classes", "areas", "scores", "ignored")
+PICTURES = ("name", "prompt", "seed", "classes", "areas", "scores", "ignored", "shown")
 
 
-def ask_oracle(root: Path, records: Sequence[Mapping], oracle: Oracle) -> None:
-    """Write the oracle's label map of each picture that has none: what it sees, whatever the prompt said;
+def ask_judge(root: Path, records: Sequence[Mapping], judge: Oracle) -> None:
+    """Write the judge's label map of each picture that has none: what it sees, whatever the prompt said;
     outlines do not count."""
-    for record in tqdm(records, desc="the oracle looks"):
-        path = root / labels_path(record["name"], ORACLE)
+    for record in tqdm(records, desc="the judge looks"):
+        path = root / labels_path(record["name"], JUDGES)
         if not path.exists():
-            labels = oracle.labels(read_image(root / image_path(record["name"]), REMEDY))
-            write_labels(root, record["name"], without_borders(labels).numpy().astype("uint8"), ORACLE)
+            labels = judge.labels(read_image(root / image_path(record["name"]), REMEDY))
+            write_labels(root, record["name"], without_borders(labels).numpy().astype("uint8"), JUDGES)
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One picture before the oracle: `shown`, whether it finds every class that the prompt names; `table`
-    (class + 1, class + 1), its labels against all that the oracle sees, which is what a network is taught;
+    """One picture before the judge: `shown`, whether it finds every class that the prompt names; `table`
+    (class + 1, class + 1), its labels against all that the judge sees, which is what a network is taught;
     `mask_table`, against the classes that the prompt names alone, which is how good the masks are: where the
-    oracle sees something else, picture and prompt disagree, and the mask is not to blame. `labelled`: the
+    judge sees something else, picture and prompt disagree, and the mask is not to blame. `labelled`: the
     share of pixels that are not left out."""
 
     shown: bool
@@ -85,10 +86,10 @@ class Judged:
 
 
 def judged(root: Path, record: Mapping, masks: str) -> Judged:
-    """The label map of a picture, compared with the oracle's."""
+    """The label map of a picture, compared with the judge's."""
     name = record["name"]
     ours = torch.from_numpy(read_labels(root / labels_path(name, masks), REMEDY)).long()
-    truth = torch.from_numpy(read_labels(root / labels_path(name, ORACLE), REMEDY)).long()
+    truth = torch.from_numpy(read_labels(root / labels_path(name, JUDGES), REMEDY)).long()
     own = [CONCEPTS.index(word) + 1 for word in record["classes"]]
     shown = all((truth == label).float().mean() > SMALLEST for label in own)
     counts = ours != IGNORED
@@ -177,7 +178,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("set", type=Path, help="what `python -m ovamnb.synthesize` wrote")
     parser.add_argument(
-        "--oracle",
+        "--judge",
         type=Path,
         default=JUDGE,
         help="its weights (default: the one that annotated for no token)",
@@ -188,11 +189,12 @@ def main(arguments: list[str] | None = None) -> None:
     records = list(read_records(given.set))
     if not records:
         parser.error(f"There are no pictures in '{given.set}': {REMEDY}")
-    ask_oracle(given.set, records, load_oracle(given.oracle, device="cpu"))
-    folders = sorted(path.name for path in (given.set / VOC).glob(f"{MASKS}*") if path.name != ORACLE)
+    ask_judge(given.set, records, load_oracle(given.judge, device="cpu"))
+    folders = sorted(path.name for path in (given.set / VOC).glob(f"{MASKS}*") if path.name != JUDGES)
     found = [row for masks in folders for row in rows(given.set, records, masks)]
     save(given.out / "filters.csv", COLUMNS, found)
-    save(given.out / "pictures.csv", PICTURES, ({name: flat(r[name]) for name in PICTURES} for r in records))
+    known = (r | {"shown": int(judged(given.set, r, MASKS).shown)} for r in records)
+    save(given.out / "pictures.csv", PICTURES, ({name: flat(r[name]) for name in PICTURES} for r in known))
     print((given.out / "filters.csv").read_text())
     if given.rendered:
         found = reasons(records)
