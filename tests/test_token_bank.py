@@ -49,6 +49,29 @@ class TestShipped:
                     for v in rows.values()
                 )
 
+    def test_what_the_readme_and_chapter_04_say_of_them(self):
+        found = {
+            how: {
+                objects: {row: np.mean(v) for row, v in rows.items()} for objects, rows in by_objects.items()
+            }
+            for how, by_objects in json.loads(token_worth.FIGURES.read_text())["miou"].items()
+        }
+        for objects in ("1 object(s)", "2 object(s)"):
+            word, token, start, mean = (
+                found[how][objects] for how in ("word", "token", "start only", "average of five")
+            )
+            assert all(start[row] < token[row] < mean[row] for row in word)
+            for row in word:
+                plain = row in ("OVAM", "DAAM", "Attn2Mask, no CRF")
+                if objects == "2 object(s)":
+                    assert token[row] < word[row] and (mean[row] > word[row]) == plain
+                elif plain:
+                    assert word[row] < token[row]
+                else:
+                    assert abs(word[row] - mean[row]) < 0.015
+        one = "1 object(s)"
+        assert found["start only"][one]["DAAM"] < found["word"][one]["DAAM"]
+
 
 class TestOracle:
     def test_a_label_for_every_pixel(self):
