@@ -142,6 +142,7 @@ def filters() -> str:
     """What each filter of a synthetic set keeps, and how good that is."""
     masks = {
         "SegmentationClass": "`ovam+completion+crf-mean:token`",
+        "SegmentationClass-ovam+weights+crf-token": "`ovam+weights+crf:token`",
         "SegmentationClass-daam-token": "`daam:token`",
     }
     passed = {"none": "nothing", "all": "all three"}
@@ -177,6 +178,7 @@ def why() -> str:
     """mIoU on real scenes after learning from each kind of picture and label alone."""
     kinds = {
         "ours": "generated | attention's",
+        "paper": "generated | attention's, the paper's way",
         "judge": "generated | the judge's",
         "attention": "rendered | attention's",
         "exact": "rendered | exact",

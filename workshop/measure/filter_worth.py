@@ -2,8 +2,8 @@
 
 The judge, a segmenter that was trained on rendered scenes, labels what the model drew: those label maps go
 to SegmentationClass-judge of the set, for networks to learn from and to compare; how far the set's own masks
-agree with them, filter by filter, goes to filters.csv, and what is known of each picture, also whether the
-judge finds what it should show, to pictures.csv.
+agree with them, filter by filter, goes to filters.csv, and what is known of each picture, how far the two
+agree in it among others, to pictures.csv.
 
 `--rendered DIR` makes the set's counterpart of rendered scenes, with as many objects of as many classes:
 SegmentationClass holds their exact masks, SegmentationClass-attention what the same method makes of them when
@@ -27,7 +27,7 @@ from ovamnb.data.on_disk import IGNORED, read_labels
 from ovamnb.emoji.sprites import CONCEPTS
 from ovamnb.emoji.streams import of_concept
 from ovamnb.evaluation.look import Look
-from ovamnb.evaluation.metrics import confusion, interval, mean_iou, overlap
+from ovamnb.evaluation.metrics import confusion, interval, iou, mean_iou, overlap
 from ovamnb.evaluation.report import write_table
 from ovamnb.evaluation.run import TIMESTEPS, finest_grid
 from ovamnb.images import record_image
@@ -58,7 +58,7 @@ from ..train.oracle import JUDGE, Oracle, load_oracle, without_borders
 JUDGES, ATTENTION = f"{MASKS}-judge", f"{MASKS}-attention"
 RESULTS = BUNDLED.parent / "results" / "synthetic"
 COLUMNS = ("masks", "filter", "kept", "pictures", "shown", "miou", "low", "high", "mask miou", "labelled")
-PICTURES = ("name", "prompt", "seed", "classes", "areas", "scores", "ignored", "shown")
+PICTURES = ("name", "prompt", "seed", "classes", "areas", "scores", "ignored", "iou")
 
 
 def ask_judge(root: Path, records: Sequence[Mapping], judge: Oracle) -> None:
@@ -77,12 +77,13 @@ class Judged:
     (class + 1, class + 1), its labels against all that the judge sees, which is what a network is taught;
     `mask_table`, against the classes that the prompt names alone, which is how good the masks are: where the
     judge sees something else, picture and prompt disagree, and the mask is not to blame. `labelled`: the
-    share of pixels that are not left out."""
+    share of pixels that are not left out. `iou`: of the classes that the prompt names, in `table`."""
 
     shown: bool
     table: Tensor
     mask_table: Tensor
     labelled: float
+    iou: float
 
 
 def judged(root: Path, record: Mapping, masks: str) -> Judged:
@@ -98,7 +99,7 @@ def judged(root: Path, record: Mapping, masks: str) -> Judged:
     for kept in (counts, counts & named):
         answer, seen = torch.where(kept, ours, 0), torch.where(kept, truth, IGNORED)
         tables.append(confusion(answer, seen, len(CONCEPTS)))
-    return Judged(shown, *tables, float(counts.float().mean()))
+    return Judged(shown, *tables, float(counts.float().mean()), float(iou(tables[0])[own].mean()))
 
 
 def rows(root: Path, records: Sequence[Mapping], masks: str) -> Iterable[dict]:
@@ -193,7 +194,7 @@ def main(arguments: list[str] | None = None) -> None:
     folders = sorted(path.name for path in (given.set / VOC).glob(f"{MASKS}*") if path.name != JUDGES)
     found = [row for masks in folders for row in rows(given.set, records, masks)]
     save(given.out / "filters.csv", COLUMNS, found)
-    known = (r | {"shown": int(judged(given.set, r, MASKS).shown)} for r in records)
+    known = (r | {"iou": round(judged(given.set, r, MASKS).iou, 4)} for r in records)
     save(given.out / "pictures.csv", PICTURES, ({name: flat(r[name]) for name in PICTURES} for r in known))
     print((given.out / "filters.csv").read_text())
     if given.rendered:
