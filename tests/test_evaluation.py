@@ -855,8 +855,9 @@ class TestWhatTheReadmeSaysOfTheMethods:
     TUNED = ("daam, tuned", "attn2mask, tuned", "ovam, tuned", "diffsegmenter-paper, tuned")
 
     @pytest.fixture(scope="class")
-    def rows(self):
-        return readme_tables.read_scores((*self.DRAWN, *self.GIVEN))
+    @classmethod
+    def rows(cls):
+        return readme_tables.read_scores((*cls.DRAWN, *cls.GIVEN))
 
     def test_as_published(self, rows):
         for name in self.DRAWN:

@@ -98,11 +98,86 @@ def test_the_tables_in_the_assets_belong_together():
     runs = read_table(RESULTS / "scores.csv")
     used = {row["pictures"] for row in runs if row["source"] == "ours"}
     assert used == {round(kept["all"] * len(known))}
+    [pairs] = {row["pictures"] for row in runs if row["source"] == "pairs"}
+    assert {pairs} == {
+        row["pictures"]
+        for row in read_table(RESULTS / "pairs.csv")
+        if row["masks"] == "SegmentationClass" and row["filter"] == "all"
+    }
     assert {row["mix"] for row in runs} == {"real", "synthetic", "both", "then"}
-    for mix in ("real", "both", "then"):
-        assert {(row["k"], row["seed"]) for row in runs if row["mix"] == mix} == {
-            (k, seed) for k in (25, 100, 400) for seed in (0, 1, 2)
-        }
+    for source, mixes in {"real": ("real",), "ours": ("both", "then"), "pairs": ("both", "then")}.items():
+        for mix in mixes:
+            assert {(r["k"], r["seed"]) for r in runs if (r["source"], r["mix"]) == (source, mix)} == {
+                (k, seed) for k in (25, 100, 400) for seed in (0, 1, 2)
+            }
     alone = read_table(RESULTS / "why.csv")
-    assert {row["source"] for row in alone} == {"ours", "paper", "judge", "attention", "exact"}
+    kinds = {"judge", "attention", "exact"}
+    assert {row["source"] for row in alone} == {"ours", "paper", "pairs", *kinds} | {
+        f"pairs-{k}" for k in kinds
+    }
     assert torch.tensor([row["miou"] for row in runs + alone]).isfinite().all()
+
+
+class TestWhatTheReadmeAndChapter07SayOfThem:
+    """Each sentence of their conclusions, by the rows of the stored tables."""
+
+    def passed(self, table: str, column: str) -> dict[str, float]:
+        own = [row for row in read_table(RESULTS / table) if row["masks"] == "SegmentationClass"]
+        return {row["filter"]: row[column] for row in own}
+
+    def learned(
+        self, source: str, mix: str = "synthetic", k: int = 0, table: str = "scores.csv"
+    ) -> np.ndarray:
+        """The mIoU of each seed."""
+        own = [r for r in read_table(RESULTS / table) if (r["source"], r["mix"], r["k"]) == (source, mix, k)]
+        return np.array([row["miou"] for row in own])
+
+    def alone(self, source: str, table: str = "why.csv") -> float:
+        return self.learned(source, table=table).mean()
+
+    def test_filters(self):
+        assert self.passed("filters.csv", "shown")["none"] == 1
+        assert self.passed("pairs.csv", "shown")["none"] == pytest.approx(0.98, abs=0.005)
+        before = self.passed("earlier/filters.csv", "miou")
+        assert self.passed("earlier/filters.csv", "shown")["none"] == pytest.approx(0.8, abs=0.005)
+        assert before["none"] == pytest.approx(0.47, abs=0.005)
+        assert before["all"] < self.passed("earlier/filters.csv", "high")["none"]
+        one, pairs = self.passed("filters.csv", "miou"), self.passed("pairs.csv", "miou")
+        assert one["all"] - one["none"] < 0.02 and pairs["all"] - pairs["none"] > 0.06
+        assert self.passed("pairs.csv", "low")["all"] > self.passed("pairs.csv", "high")["none"]
+
+    def test_what_they_are_worth(self):
+        real = {k: self.learned("real", "real", k) for k in (25, 100, 400)}
+        for source in ("ours", "pairs"):
+            assert self.learned(source, "both", 25).mean() > 2 * real[25].mean()
+            assert self.learned(source).min() > real[25].max()
+            assert (self.learned(source, "both", 100) > real[100]).all()
+            for mix in ("both", "then"):
+                assert self.learned(source, mix, 400).mean() < real[400].mean()
+            assert self.learned(source, "then", 25).mean() < self.learned(source, "both", 25).mean()
+            assert (
+                abs(self.learned(source, "then", 400).mean() - self.learned(source, "both", 400).mean())
+                < 0.01
+            )
+        assert abs(self.learned("pairs").mean() - real[100].mean()) < 0.02
+        table = "earlier/scores.csv"
+        before = (
+            self.learned("ours", "both", 25, table).mean() - self.learned("real", "real", 25, table).mean()
+        )
+        gains = [self.learned(source, "both", 25).mean() - real[25].mean() for source in ("ours", "pairs")]
+        assert [before, *gains] == pytest.approx([0.076, 0.091, 0.143], abs=0.0006)
+
+    def test_why(self):
+        for before in ("", "pairs-"):
+            assert abs(self.alone(f"{before}exact") - self.alone(f"{before}attention")) < 0.015  # masks
+        assert self.alone("judge") < self.alone("ours") and self.alone("paper") < self.alone("ours")
+        assert 0.01 < self.alone("pairs-judge") - self.alone("pairs") < 0.04
+        words = self.alone("oracle", "earlier/why.csv") / self.alone("ours", "earlier/why.csv")
+        assert words == pytest.approx(1.5, abs=0.05)
+        drawn, rendered = ("ours", "judge"), ("attention", "exact")
+        assert min(map(self.alone, rendered)) > max(map(self.alone, drawn)) + 0.03  # pictures
+        paired = {
+            name: self.alone("pairs" if name == "ours" else f"pairs-{name}") for name in drawn + rendered
+        }
+        assert max(paired[name] for name in rendered) < max(paired[name] for name in drawn)
+        assert min(paired[name] - self.alone(name) for name in paired) > 0.04  # objects: in all four

@@ -147,15 +147,16 @@ def filters() -> str:
     }
     passed = {"none": "nothing", "all": "all three"}
     lines = [
-        "| masks | filter passed | kept | of these show their class | mIoU of masks | mIoU of labels |",
-        "|---|---|---|---|---|---|",
+        "| prompts | masks | filter passed | kept | show their classes | mIoU of masks | mIoU of labels |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for row in read_table(RESULTS / "synthetic/filters.csv"):
-        if row["masks"] == "SegmentationClass" or row["filter"] in passed:
-            name = passed.get(row["filter"], row["filter"])
-            labels = f"{score(row['miou'])} ({score(row['low'])}–{score(row['high'])})"
-            shares = f"{row['kept']:.0%} | {row['shown']:.0%} | {score(row['mask miou'])} | {labels}"
-            lines.append(f"| {masks[row['masks']]} | {name} | {shares} |")
+    for prompts, table in (("one object", "filters"), ("pairs", "pairs")):
+        for row in read_table(RESULTS / f"synthetic/{table}.csv"):
+            if row["masks"] == "SegmentationClass" or row["filter"] in passed:
+                name = passed.get(row["filter"], row["filter"])
+                labels = f"{score(row['miou'])} ({score(row['low'])}–{score(row['high'])})"
+                shares = f"{row['kept']:.0%} | {row['shown']:.0%} | {score(row['mask miou'])} | {labels}"
+                lines.append(f"| {prompts} | {masks[row['masks']]} | {name} | {shares} |")
     return "\n".join(lines)
 
 
@@ -178,7 +179,7 @@ def why() -> str:
     """mIoU on real scenes after learning from each kind of picture and label alone."""
     kinds = {
         "ours": "generated | attention's",
-        "paper": "generated | attention's, the paper's way",
+        "paper": "generated | attention's, by OVAM's steps",
         "judge": "generated | the judge's",
         "attention": "rendered | attention's",
         "exact": "rendered | exact",
@@ -186,9 +187,15 @@ def why() -> str:
     found: dict[str, list[float]] = {}
     for row in read_table(RESULTS / "synthetic/why.csv"):
         found.setdefault(row["source"], []).append(row["miou"])
-    lines = ["| pictures | labels | mIoU |", "|---|---|---|"]
-    for source, values in found.items():
-        lines.append(f"| {kinds[source]} | {score(mean(values))} ± {score(stdev(values))} |")
+
+    def cell(source: str) -> str:
+        values = found.get(source)
+        return f"{score(mean(values))} ± {score(stdev(values))}" if values else ""
+
+    lines = ["| pictures | labels | one object | pairs |", "|---|---|---|---|"]
+    for source, title in kinds.items():
+        paired = "pairs" if source == "ours" else f"pairs-{source}"
+        lines.append(f"| {title} | {cell(source)} | {cell(paired)} |")
     return "\n".join(lines)
 
 
