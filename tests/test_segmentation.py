@@ -13,19 +13,12 @@ from safetensors.torch import load_file
 from test_maps import deviation, official  # noqa: F401  (a fixture)
 
 import ovamnb as ov
-from ovamnb import segmentation
+from ovamnb import class_maps, segmentation
+from ovamnb.class_maps import emphasised, fuse, resolutions
 from ovamnb.images import encode_image, observe, prepare
 from ovamnb.recipe import SEGMENT_RECIPES, SegmentRecipe
 from ovamnb.refine import minmax
-from ovamnb.segmentation import (
-    AT_ONCE,
-    emphasised,
-    fuse,
-    labels_of,
-    resolutions,
-    scaled_at,
-    with_edges,
-)
+from ovamnb.segmentation import AT_ONCE, labels_of, scaled_at, with_edges
 from ovamnb.text import TextEncoder
 from ovamnb.unet import attention_grids
 
@@ -387,7 +380,7 @@ class TestThePapersWay:
             raised.append((tokens, emphasis))
             return emphasised(states, empty, tokens, emphasis)
 
-        monkeypatch.setattr(segmentation, "emphasised", note)
+        monkeypatch.setattr(class_maps, "emphasised", note)
         last, mean = (
             ov.segment(pipe, image, ["kitten"], template="{}", subtokens=how) for how in ("last", "mean")
         )

@@ -3,6 +3,7 @@
     look.py       what a method is given of a picture, and the maps it can be asked for
     methods.py    the methods: sharpened, scaled and cut; the papers' and ours
     metrics.py    confusion matrices of pixels, and the scores that follow from them
+    redraw.py     a picture and its recording: drawn again, or shown to the model
     run.py        an evaluation that can be interrupted, resumed and spread over processes
     store.py      what it leaves on disk
     split.py      the counts of one split, read back and added up

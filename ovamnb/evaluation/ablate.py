@@ -34,8 +34,9 @@ from ..unet import attention_grids, attentions, unet_of
 from .arguments import OR_BESIDE, arguments_of, both_splits, folder_for, limits, start, tokens_if_needed
 from .look import Look
 from .methods import OVAM, TOKEN, Method
+from .redraw import TIMESTEPS
 from .report import Report, show
-from .run import TIMESTEPS, Evaluation
+from .run import Evaluation
 
 COLUMNS = ("group", "setting", "asked by", "threshold", "mIoU", "low", "high", "MB")
 CHEAPEST_WITHIN = 0.01  # of the best mIoU

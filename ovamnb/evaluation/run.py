@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 
@@ -24,20 +23,17 @@ from tqdm.auto import tqdm
 
 from ..crf import load_crf
 from ..data.base import Data, Example, require_names
-from ..images import prepare, record_image
-from ..pipelines import factor
 from ..plumbing.english import listed, mentions
 from ..plumbing.files import clear_partials
 from ..recipe import SegmentRecipe
-from ..recorder import record
 from ..segmentation import Captioner, Filter
 from ..select import evenly
 from ..tokens import Token
 from ..trace import Trace
-from ..unet import attention_grids
 from .look import Look
 from .methods import METHODS, TOKEN, Method, cut_of, labels_at, needs_crf, parse
 from .metrics import confusion
+from .redraw import TIMESTEPS, drawn_again, shown
 from .store import (
     SETTINGS,
     TOKENS,
@@ -52,8 +48,6 @@ from .store import (
 )
 
 THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(2, 20))
-TIMESTEPS = (50, 150, 300, 450)
-"""The timesteps whose noise a given picture is recorded with."""
 KNOWN = ("classes", "filter", "nothing")
 LEFTOVER = 60.0
 """Seconds after which a half-written file counts as abandoned: writing one takes milliseconds."""
@@ -232,47 +226,11 @@ class Evaluation:
 
     def draw(self, data: Data, index: int, example: Example) -> tuple[Image.Image, Trace]:
         """The picture, generated again from its prompt and seed, and its recording."""
-        *others, last = drawable(data.noise)
-        for device in others:
-            found = self.generate(data, example, device)
-            with suppress(ValueError):
-                data.verify(index, found[0])
-                return found
-        found = self.generate(data, example, last)
-        data.verify(index, found[0])
-        return found
-
-    def generate(self, data: Data, example: Example, device: str) -> tuple[Image.Image, Trace]:
-        """A picture from its prompt and the random numbers of a device, and its recording."""
-        grid = finest_grid(self.pipe)
-        # Both halves: OVAM's published code reads the one without the prompt.
-        usual = {"device": None, "queries": "both" if data.guidance > 1 else "conditional"}
-        with record(self.pipe, self_attention=(grid,), **usual | self.recording) as trace:
-            [image] = self.pipe(
-                example.prompt,
-                num_inference_steps=data.steps,
-                guidance_scale=data.guidance,
-                generator=torch.Generator(device).manual_seed(example.seed),
-            ).images
-        return image, trace
+        return drawn_again(self.pipe, data, index, example, self.recording)
 
     def look_at(self, image: Image.Image, prompt: str) -> Trace:
         """The recording of a given picture, noised and denoised with `prompt`."""
-        return record_image(
-            self.pipe,
-            image,
-            prompt,
-            timesteps=TIMESTEPS,
-            self_attention=(finest_grid(self.pipe, image),),
-            seed=self.seed,
-            **{"device": None} | self.recording,
-        )
-
-
-def drawable(noise: Sequence[str]) -> list[str]:
-    """Those of the devices whose random numbers can be had here; the CPU's, if none of them."""
-    have = {"cpu"} | {name for name in ("cuda", "mps") if getattr(torch, name).is_available()}
-    return [device for device in noise if device in have] or ["cpu"]
+        return shown(self.pipe, image, prompt, self.seed, self.recording)
 
 
 def check_rows(
@@ -301,14 +259,6 @@ def counts_at(
         predicted = labels_at(cut(threshold), asked)
         found.append(confusion(predicted, truth, classes)[labels][:, labels].tolist())
     return found
-
-
-def finest_grid(pipe, image: Image.Image | None = None) -> tuple[int, int]:
-    """The largest grid (h, w) of attention for a picture, or at the pipeline's own size."""
-    if image is None:
-        return attention_grids(pipe.unet)[0]
-    w, h = (side // factor(pipe) for side in prepare(pipe, image).size)
-    return attention_grids(pipe.unet, (h, w))[0]
 
 
 def step_bytes(trace: Trace) -> int:

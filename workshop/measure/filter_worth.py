@@ -28,9 +28,8 @@ from ovamnb.emoji.sprites import CONCEPTS
 from ovamnb.emoji.streams import of_concept
 from ovamnb.evaluation.look import Look
 from ovamnb.evaluation.metrics import confusion, interval, iou, mean_iou, overlap
+from ovamnb.evaluation.redraw import shown
 from ovamnb.evaluation.report import write_table
-from ovamnb.evaluation.run import TIMESTEPS, finest_grid
-from ovamnb.images import record_image
 from ovamnb.pipelines import BUNDLED, load_pipeline
 from ovamnb.plumbing.command import BEGINS_ANEW, ends
 from ovamnb.plumbing.english import listed
@@ -151,8 +150,7 @@ def counterpart(root: Path, records: Sequence[Mapping], pipe) -> None:
         labels = sorted({int(label) for label in set(scene.labels.ravel().tolist()) - {0}})
         asked = tuple(CONCEPTS[label - 1] for label in labels)
         prompt = f"a photograph of {listed(asked)}"
-        grid = finest_grid(pipe, image)
-        trace = record_image(pipe, image, prompt, timesteps=TIMESTEPS, self_attention=(grid,))
+        trace = shown(pipe, image, prompt)
         scores = with_doubt(Look(pipe, image, trace, prompt, asked, tokens))
         write_image(root, record["name"], image)
         write_labels(root, record["name"], scene.labels)
