@@ -73,7 +73,7 @@ def main() -> int:
 
         on = accelerator.Accelerator()
     os.chdir(ROOT / "notebooks")
-    paths = sorted(Path.cwd().glob("0*.ipynb"))
+    paths = chapters.paths(Path.cwd())
     failed = 0
     with on:
         for path in paths:

@@ -19,7 +19,7 @@ from workshop.measure import chapters
 
 
 def code_of(chapter: str) -> list[chapters.Cell]:
-    (path,) = chapters.NOTEBOOKS.glob(f"{chapter}_*.ipynb")
+    (path,) = (path for path in chapters.paths() if path.stem.startswith(chapter))
     return chapters.cells(path)
 
 
@@ -39,7 +39,7 @@ def heads_averaged(scores: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.slow
 class TestPlantedFault:
-    """A wrong idea in the package stops chapter 01, with a sentence that names it."""
+    """A wrong idea in the package stops chapter 02, with a sentence that names it."""
 
     @pytest.mark.parametrize(
         ("wrong", "sentence"),
@@ -53,13 +53,13 @@ class TestPlantedFault:
             lambda *args, **options: wrong(right(*args, **options | {"softmax": False})),
         )
         with pytest.raises(AssertionError, match=sentence):
-            play("01")
+            play("02")
 
     def test_halves_of_the_batch_swapped(self, monkeypatch) -> None:
         right = ovamnb.layout.batch_layout
         monkeypatch.setattr(ovamnb.layout, "batch_layout", lambda *args: tuple(reversed(right(*args))))
         with pytest.raises(AssertionError, match="unconditional half"):
-            play("01")
+            play("02")
 
 
 @cache
@@ -80,27 +80,27 @@ def played(chapter: str) -> dict:
     return variables
 
 
-def of_chapter_01(combine):
+def of_chapter_02(combine):
     """An answer made of the scores (head, h·w, token) of a layer and its number of heads."""
 
     def layer_map(query, key, heads, scale):
-        per_head = played("01")["per_head_attention"]
+        per_head = played("02")["per_head_attention"]
         return combine(per_head(query, key, heads=heads, scale=scale, softmax=False), heads)
 
     return layer_map
 
 
-def of_chapter_02(combine):
+def of_chapter_03(combine):
     """An answer made of `trace.maps`, the word, and all the words that are named."""
     return lambda trace, word, rivals: combine(trace.maps, word, [word, *rivals])
 
 
-def of_chapter_03(combine):
+def of_chapter_04(combine):
     """An answer made of the flat heat (h·w), the affinity (h·w, h·w) and the number of rounds."""
     return lambda heat, affinity, power: combine(heat.flatten(), affinity, power).unflatten(0, heat.shape)
 
 
-def of_chapter_06(rule):
+def of_chapter_07(rule):
     """An answer from the confusions of single pictures, (picture, class + 1, class + 1)."""
 
     def answer(pictures, classes):
@@ -109,7 +109,7 @@ def of_chapter_06(rule):
     return answer
 
 
-def of_chapter_07(choose):
+def of_chapter_08(choose):
     """An answer made of what each pixel becomes where it exceeds high, lies between, or does not exceed low;
     `choose` has the labels and the positions of the best classes."""
 
@@ -122,51 +122,51 @@ def of_chapter_07(choose):
 
 
 ANSWERS = {
-    "01": {
-        "Right": of_chapter_01(lambda scores, heads: scores.softmax(-1).sum(0).T),
-        "The softmax runs over pixels": of_chapter_01(lambda scores, heads: scores.softmax(1).sum(0).T),
-        "The heads were averaged": of_chapter_01(lambda scores, heads: scores.mean(0).softmax(-1).T),
-        "The scale is missing": of_chapter_01(
-            lambda scores, heads: (scores / played("01")["block"].scale).softmax(-1).sum(0).T
-        ),
-        "This is the mean": of_chapter_01(lambda scores, heads: scores.softmax(-1).mean(0).T),
-        "The shape should be": of_chapter_01(lambda scores, heads: scores.softmax(-1).sum(0)),
-        "Not right": of_chapter_01(lambda scores, heads: scores.sum(0).T),
-    },
     "02": {
-        "Right": of_chapter_02(
+        "Right": of_chapter_02(lambda scores, heads: scores.softmax(-1).sum(0).T),
+        "The softmax runs over pixels": of_chapter_02(lambda scores, heads: scores.softmax(1).sum(0).T),
+        "The heads were averaged": of_chapter_02(lambda scores, heads: scores.mean(0).softmax(-1).T),
+        "The scale is missing": of_chapter_02(
+            lambda scores, heads: (scores / played("02")["block"].scale).softmax(-1).sum(0).T
+        ),
+        "This is the mean": of_chapter_02(lambda scores, heads: scores.softmax(-1).mean(0).T),
+        "The shape should be": of_chapter_02(lambda scores, heads: scores.softmax(-1).sum(0)),
+        "Not right": of_chapter_02(lambda scores, heads: scores.sum(0).T),
+    },
+    "03": {
+        "Right": of_chapter_03(
             lambda maps, word, named: maps(sorted(named))[word] / sum(maps(sorted(named))[w] for w in named)
         ),
-        "Nearly": of_chapter_02(
+        "Nearly": of_chapter_03(
             lambda maps, word, named: maps(named)[word] / sum(maps(named)[w] for w in named)
         ),
-        "Almost": of_chapter_02(
+        "Almost": of_chapter_03(
             lambda maps, word, named: (
                 maps(f"a photograph of {word}")[word] / sum(maps(f"a photograph of {w}")[w] for w in named)
             )
         ),
-        "The words you named share only": of_chapter_02(lambda maps, word, named: maps(named).share[word]),
-        "The words' scores should sum to 1": of_chapter_02(lambda maps, word, named: maps(named)[word]),
-        "Every word's best pixel": of_chapter_02(
+        "The words you named share only": of_chapter_03(lambda maps, word, named: maps(named).share[word]),
+        "The words' scores should sum to 1": of_chapter_03(lambda maps, word, named: maps(named)[word]),
+        "Every word's best pixel": of_chapter_03(
             lambda maps, word, named: maps(named)[word] / maps(named)[word].max()
         ),
-        "A softmax over one token": of_chapter_02(
+        "A softmax over one token": of_chapter_03(
             lambda maps, word, named: torch.ones_like(maps(named)[word])
         ),
-        "Each score should be a map": of_chapter_02(lambda maps, word, named: maps(named)[word].flatten()),
+        "Each score should be a map": of_chapter_03(lambda maps, word, named: maps(named)[word].flatten()),
     },
-    "03": {
-        "Right": of_chapter_03(lambda flat, near, power: near @ (near @ flat)),
-        "affinity**2 squares": of_chapter_03(lambda flat, near, power: near**power @ flat),
-        "You went down the columns": of_chapter_03(lambda flat, near, power: near.T @ (near.T @ flat)),
-        "That is one round": of_chapter_03(lambda flat, near, power: near @ flat),
-        "That multiplies by the attention received": of_chapter_03(
+    "04": {
+        "Right": of_chapter_04(lambda flat, near, power: near @ (near @ flat)),
+        "affinity**2 squares": of_chapter_04(lambda flat, near, power: near**power @ flat),
+        "You went down the columns": of_chapter_04(lambda flat, near, power: near.T @ (near.T @ flat)),
+        "That is one round": of_chapter_04(lambda flat, near, power: near @ flat),
+        "That multiplies by the attention received": of_chapter_04(
             lambda flat, near, power: flat * near.sum(dim=0)
         ),
         "The shape should be": lambda heat, affinity, power: affinity @ heat.flatten(),
-        "Not right": of_chapter_03(lambda flat, near, power: flat),
+        "Not right": of_chapter_04(lambda flat, near, power: flat),
     },
-    "04": {
+    "05": {
         "Right": lambda scores: torch.sigmoid(scores[:, -1] - scores[:, :-1].logsumexp(-1)),
         "You summed scores": lambda scores: torch.sigmoid(scores[:, -1] - scores[:, :-1].sum(-1)),
         "That is the mean": lambda scores: torch.sigmoid(scores[:, -1] - scores[:, :-1].mean(-1)),
@@ -177,7 +177,7 @@ ANSWERS = {
         "The shape should be": lambda scores: scores.softmax(-1),
         "Not right": lambda scores: torch.zeros(len(scores)),
     },
-    "05": {
+    "06": {
         "Right": lambda heat, background: labels_of(minmax(heat), background),
         "One minimum and maximum": lambda heat, background: labels_of(
             (heat - heat.min()) / (heat.max() - heat.min()), background
@@ -189,37 +189,37 @@ ANSWERS = {
         "The shape should be": lambda heat, background: labels_of(minmax(heat), background).T,
         "Not right": lambda heat, background: labels_of(minmax(heat), background + 0.2),
     },
-    "06": {
-        "Right": of_chapter_06(lambda tables: mean_iou(tables.sum(dim=0))),
-        "Silence is rewarded": lambda pictures, classes: played("06")["my_score"](pictures, classes),
-        "A mean over pictures": of_chapter_06(
+    "07": {
+        "Right": of_chapter_07(lambda tables: mean_iou(tables.sum(dim=0))),
+        "Silence is rewarded": lambda pictures, classes: played("07")["my_score"](pictures, classes),
+        "A mean over pictures": of_chapter_07(
             lambda tables: torch.tensor([mean_iou(table) for table in tables]).nanmean()
         ),
-        "The background is no class": of_chapter_06(
+        "The background is no class": of_chapter_07(
             lambda tables: mean_iou(tables.sum(dim=0), background=True)
         ),
-        "255 counts": lambda pictures, classes: ANSWERS["06"]["Right"](
+        "255 counts": lambda pictures, classes: ANSWERS["07"]["Right"](
             [(labels, torch.where(truth == 255, 0, truth)) for labels, truth in pictures], classes
         ),
-        "All classes in one pot": of_chapter_06(
+        "All classes in one pot": of_chapter_07(
             lambda tables: (
                 tables.sum(dim=0).diagonal()[1:].sum() / sum(overlap(table)[1][1:].sum() for table in tables)
             )
         ),
-        "The third class": of_chapter_06(lambda tables: iou(tables.sum(dim=0))[1:].nan_to_num(0).mean()),
-        "Not right": of_chapter_06(lambda tables: mean_iou(tables.sum(dim=0)) ** 2),
+        "The third class": of_chapter_07(lambda tables: iou(tables.sum(dim=0))[1:].nan_to_num(0).mean()),
+        "Not right": of_chapter_07(lambda tables: mean_iou(tables.sum(dim=0)) ** 2),
     },
-    "07": {
+    "08": {
         "Right": label_map,
-        "The position of a class": of_chapter_07(lambda own, index: (index + 1, 255, 0)),
-        "What lies between the thresholds is background in your map: the network": of_chapter_07(
+        "The position of a class": of_chapter_08(lambda own, index: (index + 1, 255, 0)),
+        "What lies between the thresholds is background in your map: the network": of_chapter_08(
             lambda own, index: (own, 0, 0)
         ),
-        "What lies between the thresholds is background in your map: and": lambda *given: played("07")[
+        "What lies between the thresholds is background in your map: and": lambda *given: played("08")[
             "my_labels"
         ](*given),
-        "Everything below high": of_chapter_07(lambda own, index: (own, 255, 255)),
-        "The thresholds are the wrong way round": of_chapter_07(lambda own, index: (own, 0, 255)),
+        "Everything below high": of_chapter_08(lambda own, index: (own, 255, 255)),
+        "The thresholds are the wrong way round": of_chapter_08(lambda own, index: (own, 0, 255)),
         "A score that equals low": lambda scores, own, low, high: torch.where(
             scores.amax(0) == low, 255, label_map(scores, own, low, high).long()
         ),

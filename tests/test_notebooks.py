@@ -11,9 +11,10 @@ import nbformat
 import pytest
 
 from workshop.make import address
+from workshop.measure import chapters
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = chapters.paths()
 COMPARED_AT_LEAST = 0.5  # of a notebook's cells that print something
 LARGEST = 2**20  # bytes
 PLACES = re.compile(

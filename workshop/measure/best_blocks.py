@@ -22,7 +22,7 @@ from ovamnb.refine import binarize, resize
 from ovamnb.select import Blocks
 from ovamnb.unet import attention_grids
 
-LEVELS = (50, 150, 300, 450)  # of noise, as in chapter 04
+LEVELS = (50, 150, 300, 450)  # of noise, as in chapter 05
 THRESHOLDS = tuple(0.05 * i for i in range(4, 18))
 
 

@@ -15,6 +15,12 @@ from IPython.core.inputtransformer2 import TransformerManager
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
 
+def paths(folder: Path = NOTEBOOKS) -> list[Path]:
+    """The chapters, in order; without the notebooks that only say where a chapter has gone."""
+    found = sorted(folder.glob("*.ipynb"))
+    return [path for path in found if "moved_to" not in nbformat.read(path, 4).metadata.get("ovamnb", {})]
+
+
 @dataclass(frozen=True)
 class Cell:
     """A code cell as plain Python; `number` counts all cells from 0, those of text included."""

@@ -110,7 +110,7 @@ def main() -> None:
         print("\n" + json.dumps(measure(given.one)))
         return
     settings = [(kernels, int(threads)) for kernels, threads in (each.split(":") for each in given.settings)]
-    for path in sorted(chapters.NOTEBOOKS.glob("*.ipynb")):
+    for path in chapters.paths():
         if given.chapters and path.stem[:2] not in given.chapters:
             continue
         runs = [run for setting in settings if (run := _elsewhere(path, *setting))]
