@@ -56,6 +56,8 @@ def main() -> int:
 
     import matplotlib
 
+    from workshop.measure import chapters
+
     matplotlib.use("agg")
     os.environ["HF_HUB_OFFLINE"] = "1"
     if given.model != "bundled":

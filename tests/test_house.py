@@ -15,6 +15,7 @@ import pytest
 from setuptools import find_packages
 
 from ovamnb.plumbing.moved import MOVED
+from workshop.measure import chapters
 
 ROOT = Path(__file__).parents[1]
 ROOMS = (
@@ -132,7 +133,7 @@ def test_the_wheel_holds_no_workshop():
     }
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", chapters.paths(), ids=lambda path: path.stem)
 def test_no_chapter_imports_the_workshop(path):
     code = "\n".join(cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code")
     assert not re.search(r"^\s*(from|import) workshop\b", code, re.M)
