@@ -29,7 +29,7 @@ FIRST := notebooks/00_start_here.ipynb
 NBVAL := $(if $(filter-out bundled,$(OVAMNB_MODEL)),--nbval-lax,--nbval) --nbval-current-env \
 	--nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 900
 # A file's tests stay together and in order: a notebook's cells need one another, and fixtures are made once.
-PYTEST = HF_HUB_OFFLINE=1 $(BIN)/python -m workshop.measure.arithmetic $(ARITHMETIC) $(THREADS) -- \
+PYTEST = HF_HUB_OFFLINE=1 OVAMNB_PROGRESS=off $(BIN)/python -m workshop.measure.arithmetic $(ARITHMETIC) $(THREADS) -- \
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations 10 --durations-min 1
 
 # Jupyter's and IPython's own files, kernels and history stay in .venv: nothing is registered for the user,

@@ -1,3 +1,6 @@
+from .course.exercises import check
+from .course.predictions import predict
+from .course.progress import progress
 from .crf import dense_crf
 from .images import record_image
 from .inversion import invert
@@ -20,6 +23,7 @@ __all__ = [
     "TokenRecipe",
     "Trace",
     "binarize",
+    "check",
     "complete",
     "contact_sheet",
     "dense_crf",
@@ -30,6 +34,8 @@ __all__ = [
     "optimize_token",
     "overlay",
     "polygon_mask",
+    "predict",
+    "progress",
     "record",
     "record_image",
     "resize",

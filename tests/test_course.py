@@ -1,26 +1,39 @@
-"""Do the notebooks' checks notice a wrong idea, and say which?
+"""Do the checks name a wrong idea? Do predictions ship empty, and do the solutions solve?
 
 nbval cannot tell: a notebook re-run on wrong mathematics compares wrong numbers with wrong numbers that were
 stored. So mistakes are planted in the package, and wrong answers are given to the exercises.
 """
 
+import ast
+import contextlib
+import io
+import itertools
+import re
 from functools import cache
 
+import nbformat
 import pytest
 import torch
 
 import ovamnb.layout
 import ovamnb.maps
-from ovamnb.evaluation.metrics import confusion, iou, mean_iou, overlap
-from ovamnb.refine import minmax
-from ovamnb.segmentation import labels_of
-from ovamnb.synthesize.label_maps import label_map
+from ovamnb.course.exercises import SEED, Exercise, verdict_of
+from ovamnb.course.syllabus import CHAPTERS, load
 from workshop.measure import chapters
+
+EXERCISES = {e.name: e for number in CHAPTERS for e in load(number).EXERCISES}
+COMPARED = {name: exercise for name, exercise in EXERCISES.items() if isinstance(exercise, Exercise)}
+IDEAS = [(name, idea) for name, exercise in COMPARED.items() for idea in exercise.ideas]
+STARS = (1, 2, 3)
+
+
+def path_of(chapter: str):
+    (path,) = (path for path in chapters.paths() if path.stem.startswith(chapter))
+    return path
 
 
 def code_of(chapter: str) -> list[chapters.Cell]:
-    (path,) = (path for path in chapters.paths() if path.stem.startswith(chapter))
-    return chapters.cells(path)
+    return chapters.cells(path_of(chapter))
 
 
 def play(chapter: str) -> dict:
@@ -62,176 +75,136 @@ class TestPlantedFault:
             play("02")
 
 
+class TestExercise:
+    """What each exercise's check says to the right answer, to every wrong idea it knows, and to none."""
+
+    @pytest.mark.parametrize("name", COMPARED)
+    def test_the_right_answer_is_right(self, name: str) -> None:
+        assert verdict_of(COMPARED[name], COMPARED[name].right).right is True
+
+    @pytest.mark.parametrize(("name", "idea"), IDEAS)
+    def test_a_wrong_idea_is_named(self, name: str, idea: str) -> None:
+        verdict = verdict_of(COMPARED[name], COMPARED[name].ideas[idea])
+        assert verdict.right is False and verdict.text == idea
+
+    @pytest.mark.parametrize("name", COMPARED)
+    def test_no_constant_passes(self, name: str) -> None:
+        exercise = COMPARED[name]
+        for case in exercise.cases(torch.Generator().manual_seed(SEED)):
+            always = exercise.right(*case)
+            assert verdict_of(exercise, lambda *_, always=always: always).right is False
+        for constant in (0, 1 / 3, torch.zeros(()), torch.ones(2, 3), ""):
+            assert verdict_of(exercise, lambda *_, constant=constant: constant).right is False
+
+    @pytest.mark.parametrize("name", COMPARED)
+    def test_it_does_not_hang_on_one_draw(self, name: str) -> None:
+        """The right answer is right on other random inputs, too, and no idea is right by chance."""
+        exercise = COMPARED[name]
+        for seed in range(3):
+            cases = exercise.cases(torch.Generator().manual_seed(100 + seed))
+            right = [exercise.right(*case) for case in cases]
+            assert exercise._same([exercise.right(*case) for case in cases], right)
+            for idea, wrong in exercise.ideas.items():
+                assert not exercise._same([wrong(*case) for case in cases], right), idea
+
+    @pytest.mark.parametrize("name", EXERCISES)
+    def test_an_empty_stub_is_not_written_yet(self, name: str) -> None:
+        empty = (lambda *_: None) if name in COMPARED else None
+        assert verdict_of(EXERCISES[name], empty).right is None
+
+
+def calls(source: str, function: str) -> list[ast.Call]:
+    """The calls of `ov.<function>` in a cell."""
+    with contextlib.suppress(SyntaxError):  # a cell with %pip
+        return [
+            node
+            for node in ast.walk(ast.parse(source))
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == f"ov.{function}"
+        ]
+    return []
+
+
+@pytest.mark.parametrize("number", CHAPTERS)
+class TestChapter:
+    """What the notebook asks is what its module lists; nothing ships solved."""
+
+    @staticmethod
+    def cells(number: str) -> list:
+        return nbformat.read(path_of(number), as_version=4).cells
+
+    def names(self, number: str, function: str) -> list[str]:
+        code = [cell.source for cell in self.cells(number) if cell.cell_type == "code"]
+        return [call.args[0].value for source in code for call in calls(source, function)]
+
+    def test_asks_for_every_prediction_once_and_in_order(self, number: str) -> None:
+        asked = self.names(number, "predict")
+        assert asked == list(load(number).PREDICTIONS) == [f"{number}.{i + 1}" for i in range(len(asked))]
+        assert len(asked) >= 3
+
+    def test_has_every_exercise_once(self, number: str) -> None:
+        assert sorted(self.names(number, "check")) == [e.name for e in load(number).EXERCISES]
+
+    def test_has_an_exercise_of_each_grade(self, number: str) -> None:
+        assert {e.stars for e in load(number).EXERCISES} == set(STARS)
+
+    def test_predictions_ship_empty(self, number: str) -> None:
+        """The cell before each answer holds the guess alone, and nothing is guessed in it."""
+        code = [cell for cell in self.cells(number) if cell.cell_type == "code"]
+        for guess, answer in itertools.pairwise(code):
+            for call in calls(answer.source, "predict"):
+                variable = ast.unparse(call.args[1])
+                names: dict = {}
+                exec(guess.source, names)
+                said = names[variable]
+                assert said is None or set(said.values()) == {None}, guess.source
+                assert set(names) <= {"__builtins__", variable}
+
+    def test_every_exercise_has_a_hint_and_a_solution_folded(self, number: str) -> None:
+        cells = self.cells(number)
+        for i, cell in enumerate(cells):
+            if cell.cell_type == "code" and calls(cell.source, "check"):
+                after = cells[i + 1].source
+                assert "<details><summary>Hint</summary>" in after, cell.source
+                assert "<details><summary>Solution</summary>" in after, cell.source
+                assert after.count("<details>") == after.count("</details>")
+
+    def test_ships_unsolved(self, number: str) -> None:
+        for cell in self.cells(number):
+            if cell.cell_type == "code" and calls(cell.source, "check"):
+                [said] = [output.text for output in cell.outputs if output.get("name") == "stdout"]
+                assert said.startswith("… No"), said
+
+
 @cache
-def attempt(chapter: str) -> tuple[dict, Exception | None]:
-    """What the check of a chapter's exercise needs, run once: a failure is kept, too, not run into again."""
-    variables: dict = {"__name__": "__main__"}
-    try:
-        return chapters.run(chapters.needed(code_of(chapter), {"check"}), variables=variables), None
-    except Exception as error:
-        return variables, error
+def played(number: str) -> dict:
+    """The variables that a chapter's exercises stand among: the cells they need, run once."""
+    cells = code_of(number)
+    asking = [cell for cell in cells if calls(cell.code, "check")]
+    names = {name for cell in asking for name in chapters.names_in(cell.code)[1]}
+    wanted = [cell for cell in chapters.needed(cells, names) if cell not in asking]
+    return chapters.run(wanted)
 
 
-def played(chapter: str) -> dict:
-    """The variables that the check of a chapter's exercise stands among."""
-    variables, error = attempt(chapter)
-    if error is not None:
-        raise error
-    return variables
-
-
-def of_chapter_02(combine):
-    """An answer made of the scores (head, h·w, token) of a layer and its number of heads."""
-
-    def layer_map(query, key, heads, scale):
-        per_head = played("02")["per_head_attention"]
-        return combine(per_head(query, key, heads=heads, scale=scale, softmax=False), heads)
-
-    return layer_map
-
-
-def of_chapter_03(combine):
-    """An answer made of `trace.maps`, the word, and all the words that are named."""
-    return lambda trace, word, rivals: combine(trace.maps, word, [word, *rivals])
-
-
-def of_chapter_04(combine):
-    """An answer made of the flat heat (h·w), the affinity (h·w, h·w) and the number of rounds."""
-    return lambda heat, affinity, power: combine(heat.flatten(), affinity, power).unflatten(0, heat.shape)
-
-
-def of_chapter_07(rule):
-    """An answer from the confusions of single pictures, (picture, class + 1, class + 1)."""
-
-    def answer(pictures, classes):
-        return float(rule(torch.stack([confusion(labels, truth, classes) for labels, truth in pictures])))
-
-    return answer
-
-
-def of_chapter_08(choose):
-    """An answer made of what each pixel becomes where it exceeds high, lies between, or does not exceed low;
-    `choose` has the labels and the positions of the best classes."""
-
-    def answer(scores, labels, low, high):
-        best, index = scores.max(dim=0)
-        own, between, below = choose(torch.tensor(labels)[index], index)
-        return torch.where(best > high, own, torch.where(best > low, between, below))
-
-    return answer
-
-
-ANSWERS = {
-    "02": {
-        "Right": of_chapter_02(lambda scores, heads: scores.softmax(-1).sum(0).T),
-        "The softmax runs over pixels": of_chapter_02(lambda scores, heads: scores.softmax(1).sum(0).T),
-        "The heads were averaged": of_chapter_02(lambda scores, heads: scores.mean(0).softmax(-1).T),
-        "The scale is missing": of_chapter_02(
-            lambda scores, heads: (scores / played("02")["block"].scale).softmax(-1).sum(0).T
-        ),
-        "This is the mean": of_chapter_02(lambda scores, heads: scores.softmax(-1).mean(0).T),
-        "The shape should be": of_chapter_02(lambda scores, heads: scores.softmax(-1).sum(0)),
-        "Not right": of_chapter_02(lambda scores, heads: scores.sum(0).T),
-    },
-    "03": {
-        "Right": of_chapter_03(
-            lambda maps, word, named: maps(sorted(named))[word] / sum(maps(sorted(named))[w] for w in named)
-        ),
-        "Nearly": of_chapter_03(
-            lambda maps, word, named: maps(named)[word] / sum(maps(named)[w] for w in named)
-        ),
-        "Almost": of_chapter_03(
-            lambda maps, word, named: (
-                maps(f"a photograph of {word}")[word] / sum(maps(f"a photograph of {w}")[w] for w in named)
-            )
-        ),
-        "The words you named share only": of_chapter_03(lambda maps, word, named: maps(named).share[word]),
-        "The words' scores should sum to 1": of_chapter_03(lambda maps, word, named: maps(named)[word]),
-        "Every word's best pixel": of_chapter_03(
-            lambda maps, word, named: maps(named)[word] / maps(named)[word].max()
-        ),
-        "A softmax over one token": of_chapter_03(
-            lambda maps, word, named: torch.ones_like(maps(named)[word])
-        ),
-        "Each score should be a map": of_chapter_03(lambda maps, word, named: maps(named)[word].flatten()),
-    },
-    "04": {
-        "Right": of_chapter_04(lambda flat, near, power: near @ (near @ flat)),
-        "affinity**2 squares": of_chapter_04(lambda flat, near, power: near**power @ flat),
-        "You went down the columns": of_chapter_04(lambda flat, near, power: near.T @ (near.T @ flat)),
-        "That is one round": of_chapter_04(lambda flat, near, power: near @ flat),
-        "That multiplies by the attention received": of_chapter_04(
-            lambda flat, near, power: flat * near.sum(dim=0)
-        ),
-        "The shape should be": lambda heat, affinity, power: affinity @ heat.flatten(),
-        "Not right": of_chapter_04(lambda flat, near, power: flat),
-    },
-    "05": {
-        "Right": lambda scores: torch.sigmoid(scores[:, -1] - scores[:, :-1].logsumexp(-1)),
-        "You summed scores": lambda scores: torch.sigmoid(scores[:, -1] - scores[:, :-1].sum(-1)),
-        "That is the mean": lambda scores: torch.sigmoid(scores[:, -1] - scores[:, :-1].mean(-1)),
-        "Only the strongest": lambda scores: torch.sigmoid(scores[:, -1] - scores[:, :-1].amax(-1)),
-        "The log is missing": lambda scores: torch.sigmoid(scores[:, -1] - scores[:, :-1].exp().sum(-1)),
-        "The sign is turned": lambda scores: torch.sigmoid(scores[:, :-1].logsumexp(-1) - scores[:, -1]),
-        "Each class against nothing": lambda scores: torch.sigmoid(scores[:, -1]),
-        "The shape should be": lambda scores: scores.softmax(-1),
-        "Not right": lambda scores: torch.zeros(len(scores)),
-    },
-    "06": {
-        "Right": lambda heat, background: labels_of(minmax(heat), background),
-        "One minimum and maximum": lambda heat, background: labels_of(
-            (heat - heat.min()) / (heat.max() - heat.min()), background
-        ),
-        "Nothing was stretched": labels_of,
-        "No pixel is background": lambda heat, background: minmax(heat).argmax(0) + 1,
-        "Off by one": lambda heat, background: (labels_of(minmax(heat), background) - 1).clamp(min=0),
-        "A softmax over classes": lambda heat, background: labels_of(minmax(heat).softmax(0), background),
-        "The shape should be": lambda heat, background: labels_of(minmax(heat), background).T,
-        "Not right": lambda heat, background: labels_of(minmax(heat), background + 0.2),
-    },
-    "07": {
-        "Right": of_chapter_07(lambda tables: mean_iou(tables.sum(dim=0))),
-        "Silence is rewarded": lambda pictures, classes: played("07")["my_score"](pictures, classes),
-        "A mean over pictures": of_chapter_07(
-            lambda tables: torch.tensor([mean_iou(table) for table in tables]).nanmean()
-        ),
-        "The background is no class": of_chapter_07(
-            lambda tables: mean_iou(tables.sum(dim=0), background=True)
-        ),
-        "255 counts": lambda pictures, classes: ANSWERS["07"]["Right"](
-            [(labels, torch.where(truth == 255, 0, truth)) for labels, truth in pictures], classes
-        ),
-        "All classes in one pot": of_chapter_07(
-            lambda tables: (
-                tables.sum(dim=0).diagonal()[1:].sum() / sum(overlap(table)[1][1:].sum() for table in tables)
-            )
-        ),
-        "The third class": of_chapter_07(lambda tables: iou(tables.sum(dim=0))[1:].nan_to_num(0).mean()),
-        "Not right": of_chapter_07(lambda tables: mean_iou(tables.sum(dim=0)) ** 2),
-    },
-    "08": {
-        "Right": label_map,
-        "The position of a class": of_chapter_08(lambda own, index: (index + 1, 255, 0)),
-        "What lies between the thresholds is background in your map: the network": of_chapter_08(
-            lambda own, index: (own, 0, 0)
-        ),
-        "What lies between the thresholds is background in your map: and": lambda *given: played("08")[
-            "my_labels"
-        ](*given),
-        "Everything below high": of_chapter_08(lambda own, index: (own, 255, 255)),
-        "The thresholds are the wrong way round": of_chapter_08(lambda own, index: (own, 0, 255)),
-        "A score that equals low": lambda scores, own, low, high: torch.where(
-            scores.amax(0) == low, 255, label_map(scores, own, low, high).long()
-        ),
-        "The shape should be": lambda *given: label_map(*given).T,
-        "Not right": lambda scores, own, low, high: label_map(scores, own, 0, 1),
-    },
-}
+def solutions(number: str) -> dict[str, tuple[str, str]]:
+    """Exercise → (the code of its solution, the call that checks it)."""
+    cells = nbformat.read(path_of(number), as_version=4).cells
+    found = {}
+    for cell, after in itertools.pairwise(cells):
+        for call in calls(cell.source, "check") if cell.cell_type == "code" else ():
+            folded = after.source.split("<summary>Solution</summary>")[1].split("</details>")[0]
+            code = "\n".join(re.findall(r"```python\n(.*?)```", folded, re.S))
+            found[call.args[0].value] = (code, ast.unparse(call))
+    return found
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("chapter", "verdict"), [(chapter, verdict) for chapter in ANSWERS for verdict in ANSWERS[chapter]]
-)
-def test_the_check_of_an_exercise_names_the_idea(chapter: str, verdict: str) -> None:
-    assert played(chapter)["check"](ANSWERS[chapter][verdict]).startswith(verdict)
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_solution_solves(name: str) -> None:
+    code, call = solutions(name[:2])[name]
+    variables = dict(played(name[:2]))
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        exec(compile(code, "<solution>", "exec"), variables)
+        said.truncate(0), said.seek(0)
+        exec(call, variables)
+    assert said.getvalue().startswith("✓"), said.getvalue()

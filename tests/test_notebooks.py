@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from workshop.make import address
+from workshop.make import address, lengths
 from workshop.measure import chapters
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -90,6 +90,12 @@ class TestStored:
         address.write_into(notebook, path.name)
         assert nbformat.writes(notebook) == stored, "run `python -m workshop.make.address`"
 
+    def test_says_how_long_it_takes(self, path: Path) -> None:
+        notebook = nbformat.read(path, as_version=4)
+        stored = nbformat.writes(notebook)
+        lengths.write_into(notebook, lengths.length_of(path))
+        assert nbformat.writes(notebook) == stored, "run `python -m workshop.make.lengths`"
+
     def test_its_sections_are_numbered_without_a_gap(self, path: Path) -> None:
         cells = nbformat.read(path, as_version=4).cells
         prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
@@ -108,3 +114,21 @@ class TestStored:
         assert not ending, (
             "nbval runs cells without a history, where a last `;` does nothing: write `_ = ...`"
         )
+
+
+def test_readme_says_how_long_the_course_takes() -> None:
+    text = lengths.README.read_text("utf-8")
+    assert lengths.readme(text) == text, "run `python -m workshop.make.lengths`"
+
+
+def test_words_that_are_read_are_counted() -> None:
+    folded = "<details>nor these</details> 12 | x"
+    text = f"Two words — and [a link](http://x.y/z w).\n\n```\nnot these\n```\n{folded}"
+    assert lengths.words_of(text) == 6
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(3, "10 seconds"), (31, "40 seconds"), (110, "110 seconds"), (121, "2.5 minutes")]
+)
+def test_seconds_are_rounded_up(seconds: float, said: str) -> None:
+    assert lengths.rounded(seconds) == said

@@ -2,6 +2,7 @@
 
 figures.py   pictures, maps and masks, side by side and over each other
 anatomy.py   the UNet, block by block
+diagrams.py  boxes, arrows and cells, for what is explained rather than measured
 widgets.py   sliders and boxes for notebooks
 annotate.py  a brush, for a mask of one's own
 """

@@ -8,5 +8,6 @@ card.py            the model card
 hero.py            README's picture
 readme_tables.py   README's tables
 address.py         the notebooks' first cell and badges
+lengths.py         how long a chapter takes, in its head and in README
 lock.py            requirements.lock
 """

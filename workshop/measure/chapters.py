@@ -45,14 +45,14 @@ def needed(chapter: list[Cell], names: set[str]) -> list[Cell]:
     value which another one bound is not seen.)"""
     names, kept = set(names), []
     for cell in reversed(chapter):
-        binds, reads = _names(cell.code)
+        binds, reads = names_in(cell.code)
         if binds & names:
             names = names - binds | reads
             kept.append(cell)
     return kept[::-1]
 
 
-def _names(code: str) -> tuple[set[str], set[str]]:
+def names_in(code: str) -> tuple[set[str], set[str]]:
     """The global names that a piece of code binds, and those that it or its functions read."""
     table = symtable.symtable(code, "cell", "exec")
     own = table.get_symbols()
