@@ -49,8 +49,16 @@ from ovamnb.plot.widgets import segment_box
 
 segment_box(ov.load_pipeline(), "cat, car")"""
 
+GUESS = """\
+import ovamnb as ov
 
-NOTEBOOKS = {"ask": ASK, "cut": CUT, "draw": DRAW}
+my_prediction = None
+with ov.predict("00.1", my_prediction, ("yes", "no")) as answer:
+    print("so it is")
+    answer("yes")"""
+
+
+NOTEBOOKS = {"ask": ASK, "cut": CUT, "draw": DRAW, "guess": GUESS}
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +82,7 @@ def lab(folder: Path):
     own = {f"JUPYTER_{kind}_DIR": str(folder / kind.lower()) for kind in ("CONFIG", "RUNTIME")}
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1"]
     command += [f"--port={port}", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}"]
+    own["OVAMNB_PROGRESS"] = str(folder / "progress.json")
     with (folder / "lab.log").open("w") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | own)
     try:
@@ -151,6 +160,26 @@ def test_the_box_answers_what_is_typed(page) -> None:
     typed("a kitten")
     expect(message).to_have_text("")
     expect(picture).not_to_have_attribute("src", second)
+
+
+@pytest.mark.parametrize("page", ["guess"], indirect=True)
+def test_an_answer_stays_folded_until_there_is_a_prediction(page, folder: Path) -> None:
+    expect = sync_api.expect
+    output = page.locator(".jp-OutputArea-output")
+    expect(output.first).to_contain_text("Write your prediction first", timeout=60_000)
+    answer = page.locator(".jp-OutputArea details pre")
+    expect(answer).to_be_hidden()
+    page.locator(".jp-OutputArea summary").click()
+    expect(answer).to_be_visible()
+    expect(answer).to_have_text("so it is\n")
+
+    page.locator(".jp-CodeCell .cm-content").first.click()
+    page.keyboard.press("Control+a")
+    page.keyboard.insert_text(GUESS.replace("None", '"no"'))
+    page.keyboard.press("Control+Enter")
+    expect(output.first).to_contain_text("so it is")
+    expect(output.first).to_contain_text("✗ you said no, it is yes")
+    assert '"said": "no"' in (folder / "progress.json").read_text()
 
 
 @pytest.mark.parametrize("page", ["cut"], indirect=True)

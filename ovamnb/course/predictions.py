@@ -154,7 +154,7 @@ def _ask(title: str, said: Any, expects: Expects, folded: Any) -> None:
 
     missing = [str(key) for key, value in said.items() if value is None] if isinstance(said, Mapping) else []
     which = f" (still None: {', '.join(missing)})" if missing else ""
-    text = f"{PEN} Write your prediction first{which}, then run both cells again. Asked: {title}."
+    text = f"{PEN} Write your prediction first{which}, then run both cells again. To predict: {title}."
     text += f"\n  It can be: {_choices(expects)}."
     inside = f"<pre>{escape(folded.stdout)}</pre>" if folded.stdout else ""
     for output in folded.outputs:
