@@ -10,9 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .dictionary import rank, shares_at
 from .maps import AttentionMaps, block_map, combine, keys
 from .pipelines import find_device
 from .plumbing import checks
+from .plumbing.asked import RankedWords, as_place
+from .plumbing.lexicon import TEMPLATE, read_vocabulary
 from .select import Block, Blocks, Grid, as_resolution, half_of, names_of, on_grid, positions, show_grid
 from .text import Text, TextEncoder, from_states
 from .tokens import Token, as_text
@@ -107,6 +110,47 @@ class Trace:
             )
             count += len(query) * block.heads
         return values, text, count
+
+    def words_at(
+        self,
+        place,
+        vocabulary: Iterable[str] | None = None,
+        *,
+        image: int = 0,
+        queries: str | None = None,
+        blocks: Blocks | None = None,
+        steps: int | Iterable[int] | None = None,
+        together: bool = True,
+        contrast: bool = False,
+        template: str = TEMPLATE,
+        count: int = 20,
+    ) -> RankedWords:
+        """The words of a whole dictionary by the attention that a place of the picture gives them.
+
+            trace.words_at((64, 40), blocks=16)   # of 20 000 words the first 20: best on this grid
+            trace.words_at(mask, ["cat", "kitten", "dog"])
+
+        `place`: a pixel (y, x) of the image (see `image_size`), counted from the top left, or a bool mask
+            (h, w) of any size: the mean over its pixels.
+        `vocabulary`: words of your own; None takes all that the tokenizer knows, or 20 000 for CLIP's.
+        `image`, `queries`, `blocks`, `steps`: as for `maps`, whose shares these are.
+        `together`: all words compete in one softmax. False asks each alone, so that its share is the one in
+            `maps(text)`, text being `template` with the word in the place of {}.
+        `contrast` ranks by what is more here than in the whole picture (see `dictionary.rank`): slower.
+
+        Raises ValueError as `maps` does, for a place outside the image or empty and for words that are
+        unknown or given twice; TypeError for arguments of a wrong kind.
+        """
+        contrast, together = checks.flag("contrast", contrast), checks.flag("together", together)
+        count = checks.whole("count", count, 1)
+        names, half, image = self.select(blocks=blocks, queries=queries, image=image)
+        kept, places = positions(steps, self.steps), [as_place(place, self.image_size)]
+        places += [torch.ones_like(places[0])] if contrast else []
+        words = read_vocabulary(self._reader(), vocabulary, template)
+        self._check_dim(words.groups[0].own)
+        layers = [(self.queries[half][n][kept, image], self.key_weights[n], self.blocks[n]) for n in names]
+        shares = checks.finite("The attention", shares_at(layers, places, words, together))
+        return rank(shares[0], shares[1] if contrast else None, words.words, count)
 
     def self_attention(self, resolution: int | Grid, *, image: int = 0) -> Tensor:
         """Self-attention on one grid, averaged over heads, layers and steps: (h·w, h·w), rows sum to 1.
@@ -244,19 +288,23 @@ class Trace:
             return self._embed_tokens(tokens)
         if isinstance(text, Tensor | np.ndarray):
             text = from_states(checks.tensor("text", text, "(token, dim)"))
-        elif self._text_encoder is None:
+        else:
+            text = self._reader().encode(text)
+        self._check_dim(text.states)
+        return text
+
+    def _reader(self) -> TextEncoder:
+        if self._text_encoder is None:
             raise ValueError(
                 "This trace has no text encoder to read words with: load it as `Trace.load(path, pipe)`, or "
-                "ask with an embedding tensor (token, dim)."
+                "ask `maps` with an embedding tensor (token, dim)."
             )
-        else:
-            text = self.text_encoder.encode(text)
+        return self.text_encoder
+
+    def _check_dim(self, states: Tensor) -> None:
         dim = next(iter(self.key_weights.values())).shape[0] - 1
-        if text.states.shape[1] != dim:
-            raise ValueError(
-                f"The embeddings have dim {text.states.shape[1]}, this model's text states {dim}."
-            )
-        return text
+        if states.shape[-1] != dim:
+            raise ValueError(f"The embeddings have dim {states.shape[-1]}, this model's text states {dim}.")
 
     def _embed_tokens(self, tokens: Sequence[Token]) -> Text:
         if not all(isinstance(token, Token) for token in tokens):
