@@ -19,7 +19,7 @@ ARGS ?=
 # Read, not installed: its one file of merges makes CLIP's tokenizer for the tests; the package would bring torchvision.
 CLIP := clip-anytorch==2.6.0
 # What `make` installs beside the package itself (see pyproject.toml)
-EXTRAS ?= notebooks,test
+EXTRAS ?= notebooks,book,test
 PIP_OPTIONS := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
 BIN   := .venv/bin
@@ -53,7 +53,7 @@ help:  ## this list
 lab: $(MADE)  ## open the course in JupyterLab
 	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/$(FIRST) $(HEADLESS) $(AS_ROOT) $(ARGS)
 
-tour: $(MADE)  ## run every notebook into readable pages: build/tour/index.html
+tour: $(MADE)  ## run every notebook into a book to read and search: build/tour/index.html
 	$(BIN)/python -m workshop.tour $(ARGS)
 
 test: $(MADE)  ## everything: lint, unit tests, and every notebook re-run and compared with what it shows

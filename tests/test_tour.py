@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 from pathlib import Path
 
 import nbformat
@@ -11,12 +12,19 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image
 
 from workshop import tour
+from workshop.pages import cards
 
 
 def written(path: Path, *code: str) -> Path:
     """A notebook with a heading and these code cells."""
     text = new_markdown_cell("# A *title*\n\nThe **first** [words](b.ipynb).\n\nMore.")
     nbformat.write(new_notebook(cells=[text, *map(new_code_cell, code)]), path)
+    return path
+
+
+def moved(path: Path, name: str) -> Path:
+    """A notebook that says where it is now."""
+    nbformat.write(new_notebook(metadata={"ovamnb": {"moved_to": name}}), path)
     return path
 
 
@@ -30,7 +38,6 @@ def test_a_notebook_runs_on_this_python_and_is_stored_without_what_changes(tmp_p
     visit.notebook.metadata["widgets"] = {}
     assert not visit.error and visit.seconds > 0 and visit.mib > 300
     assert visit.about() == ("A title", "The first words.")
-    assert 'href="b.html"' in tour.page(visit, {"a", "b"}) and 'href="b.ipynb"' in tour.page(visit, {"a"})
     tour.store(visit)
     stored = nbformat.read(path, as_version=4)
     assert stored.cells[1].outputs[0].text.strip() == tour.sys.executable
@@ -53,7 +60,7 @@ def test_a_large_picture_is_stored_with_a_palette() -> None:
 def test_an_error_is_told_with_notebook_and_cell(tmp_path: Path) -> None:
     visit = tour.execute(written(tmp_path / "a.ipynb", "1 + 1", "1 / 0\n2", "3"), timeout=60)
     assert visit.error == "a.ipynb, cell 3 of 4 (`1 / 0`): ZeroDivisionError: division by zero"
-    assert visit.error in tour.index([visit]).replace("&#x27;", "'")
+    assert visit.error in cards([visit]).replace("&#x27;", "'")
 
 
 def test_what_is_no_notebook_is_refused_before_any_runs(
@@ -94,11 +101,44 @@ def test_an_interruption_ends_the_tour_and_its_kernel(
 ) -> None:
     ctrl_c = "import os, signal, time\nos.kill(os.getppid(), signal.SIGINT)\ntime.sleep(60)"
     path = written(tmp_path / "a.ipynb", ctrl_c)
+    other = written(tmp_path / "b.ipynb", "1")
     with pytest.raises(SystemExit) as ended:
-        tour.main([str(path), str(path), "--out", str(tmp_path / "pages")])
+        tour.main([str(path), str(other), "--out", str(tmp_path / "pages")])
     said = capsys.readouterr().err.splitlines()[-1]
     assert ended.value.code == 130
     assert said == (
-        "python -m workshop.tour: Stopped. Pages that were written are kept; the same command begins anew."
+        "python -m workshop.tour: Stopped. What was run is in the book; the same command begins anew."
     )
-    assert not list((tmp_path / "pages").iterdir()), "nor does the next one run"
+    assert not (tmp_path / "pages").exists(), "nor does the next one run"
+
+
+def test_what_was_run_is_a_book_and_its_times_are_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times, out = tmp_path / "times.json", tmp_path / "pages"
+    times.write_text('{"0": {"seconds": 9}, "a": {"seconds": 9}}')
+    monkeypatch.setattr(tour, "TIMES", times)
+    good, bad = written(tmp_path / "a.ipynb", "1"), written(tmp_path / "b.ipynb", "1 / 0")
+    old = moved(tmp_path / "old.ipynb", "a")
+
+    def ran(path: Path, timeout: int) -> tour.Visit:
+        error = "b.ipynb: no" if path == bad else ""
+        return tour.Visit(path, nbformat.read(path, as_version=4), 30.6, 900.4, error)
+
+    monkeypatch.setattr(tour, "execute", ran)
+    with pytest.raises(SystemExit) as ended:
+        tour.main([*map(str, (old, bad, good)), "--times", "--out", str(out)])
+    assert "b.ipynb: no" in str(ended.value.code)
+    assert "| a | 31 s | 900 MiB |" in capsys.readouterr().out
+    front = (out / "index.html").read_text("utf-8")
+    assert 'href="a.html"' in front and 'href="old.html"' not in front and "b.ipynb: no" in front
+    assert 'url=a.html"' in (out / "old.html").read_text("utf-8")
+    kept = json.loads(times.read_text())
+    assert kept == {"0": {"seconds": 9}, "a": {"seconds": 31, "mib": 900, "machine": tour.machine()}}
+
+
+def test_one_that_moved_to_nowhere_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old = moved(tmp_path / "old.ipynb", "gone.ipynb")
+    with pytest.raises(SystemExit) as ended:
+        tour.main([str(old), "--out", str(tmp_path / "pages")])
+    assert ended.value.code == 2 and "now 'gone.ipynb', which is not there" in capsys.readouterr().err

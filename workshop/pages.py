@@ -1,4 +1,4 @@
-"""Notebooks as pages that can be read anywhere: no kernel, no network."""
+"""Notebooks as text that can be read anywhere: no kernel, no network, and nothing in it that runs."""
 
 import copy
 import html
@@ -6,10 +6,11 @@ import os
 import platform
 import re
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from string import Template
-from urllib.parse import quote
 
 import bleach
 import latex2mathml.converter
@@ -18,8 +19,9 @@ import torch
 from bleach.css_sanitizer import CSSSanitizer
 from nbconvert import HTMLExporter
 
-FORMULA = re.compile(
-    r"(?P<code>```.*?```|`[^`\n]+`)|\$\$(?P<display>.+?)\$\$|(?<!\\)\$(?!\s)(?P<inline>[^$]+?)(?<!\s)\$(?!\d)",
+ASIDE = re.compile(
+    r"(?P<code>```.*?```|`[^`\n]+`)|(?P<fold></?details\b[^>]*>(?:\s*<summary\b[^>]*>.*?</summary>)?)|"
+    r"\$\$(?P<display>.+?)\$\$|(?<!\\)\$(?!\s)(?P<inline>[^$]+?)(?<!\s)\$(?!\d)",
     re.S,
 )
 PICTURE = re.compile(
@@ -47,6 +49,11 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 NO_KERNEL = {"text/html": "<em>Here stands a widget when a kernel runs.</em>"}
 
 
+def page_name(path: Path) -> str:
+    """What a notebook's page is called: as itself, where that does no harm in an address."""
+    return re.sub(r"[^\w.-]+", "-", path.stem)
+
+
 @dataclass
 class Visit:
     """One notebook of the tour, after its run."""
@@ -56,6 +63,11 @@ class Visit:
     seconds: float
     mib: float
     error: str = ""  # empty, or which cell failed and how
+
+    @property
+    def name(self) -> str:
+        """What its page is called."""
+        return page_name(self.path)
 
     def about(self) -> tuple[str, str]:
         """Title and first paragraph, as plain text."""
@@ -72,29 +84,71 @@ class Visit:
         return next((data["image/png"].replace("\n", "") for data in shown if "image/png" in data), "")
 
 
-def page(visit: Visit, names: set[str]) -> str:
-    """The notebook as one HTML page that needs no network: pictures and formulas inside, no scripts, nor
-    anything else that runs, whoever wrote it; links to other notebooks are turned to their pages."""
-    notebook = copy.deepcopy(visit.notebook)
-    notebook.metadata.pop("title", None)
+@dataclass(frozen=True)
+class Part:
+    """What stands under one heading: its `level` (1: the title), the heading in Markdown, the cells."""
+
+    level: int
+    title: str
+    cells: list[nbformat.NotebookNode]
+
+
+def parts(visit: Visit) -> list[Part]:
+    """The notebook, cut at its headings; the first part has level 1, and none is two below the one before.
+    A heading inside a fold (`<details>`) belongs to the text there, as one in code does."""
+    found, titled = [Part(1, visit.path.stem, [])], False
+    for cell in copy.deepcopy(visit.notebook.cells):
+        if cell.cell_type != "markdown":
+            found[-1].cells.append(cell)
+            continue
+        for level, title, text in pieces(cell.source):
+            if title and level == 1 and not titled and len(found) == 1:
+                found, titled = [Part(1, title, found[0].cells)], True
+            elif title:
+                found.append(Part(min(max(level, 2), found[-1].level + 1), title, []))
+            if text.strip():
+                found[-1].cells.append(nbformat.v4.new_markdown_cell(text, metadata=cell.metadata))
+    return found
+
+
+def pieces(source: str) -> list[tuple[int, str, str]]:
+    """Markdown cut at its headings of three levels: (level, title, text below); at first without a title."""
+    found, fenced, folded = [(0, "", [])], False, 0
+    for line in source.split("\n"):
+        if re.match(r" {0,3}(```|~~~)", line):
+            fenced = not fenced
+        folded += 0 if fenced else line.count("<details") - line.count("</details")
+        heading = None if fenced or folded > 0 else re.match(r"(#{1,3}) +(.*\S)", line)
+        if heading:
+            found.append((len(heading[1]), heading[2].rstrip("# "), []))
+        else:
+            found[-1][2].append(line)
+    return [(level, title, "\n".join(lines)) for level, title, lines in found]
+
+
+def written(cells: list[nbformat.NotebookNode], folder: Path, names: Collection[str]) -> str:
+    """Cells as HTML that needs no network: pictures and formulas inside, no scripts, nor anything else that
+    runs, whoever wrote it; links to the notebooks in `names` are turned to their pages."""
     held = Held()
-    for cell in notebook.cells:
+    for cell in (cells := copy.deepcopy(cells)):
         if cell.cell_type == "markdown":
-            cell.source = FORMULA.sub(lambda found: held_place(found, held), cell.source)
+            cell.source = ASIDE.sub(lambda found: held_place(found, held), cell.source)
         for output in cell.get("outputs", []):
             if WIDGET in output.get("data", {}):
                 output.data = nbformat.NotebookNode(NO_KERNEL)
-    exporter = HTMLExporter(embed_images=True)
-    text, _ = exporter.from_notebook_node(notebook, {"metadata": {"path": str(visit.path.parent)}})
-    head, opening, body = re.split(r"(<body[^>]*>)", text, maxsplit=1)
-    title = f"<title>{html.escape(visit.about()[0])}</title>"
-    head = re.sub(r"<script.*?</script>", "", head, flags=re.S)
-    head = re.sub(r"<title>.*?</title>", lambda _: title, head, count=1, flags=re.S)
-    body = cleaned(held.back(body.rpartition("</body>")[0]))
-    body = re.sub(
-        r'href="(?:\./)?([\w.-]+)\.ipynb', lambda m: m[0][:-6] + ".html" if m[1] in names else m[0], body
-    )
-    return f"{head}{opening}{body}</body>\n</html>\n"
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    text, _ = exporter().from_notebook_node(notebook, {"metadata": {"path": str(folder)}})
+    link = r'href="(?:\./)?([\w.-]+)\.ipynb'
+    turned = lambda found: f'href="{found[1]}.html' if found[1] in names else found[0]  # noqa: E731
+    text = re.sub(rf"<p>({held.token}\d+x)</p>", r"\1", text)  # a fold is no paragraph
+    return re.sub(link, turned, cleaned(held.back(text)))
+
+
+@cache
+def exporter() -> HTMLExporter:
+    """nbconvert's, which writes cells alone."""
+    left_out = {"exclude_input_prompt": True, "exclude_output_prompt": True, "exclude_anchor_links": True}
+    return HTMLExporter(template_name="basic", embed_images=True, **left_out)
 
 
 class Held:
@@ -114,10 +168,12 @@ class Held:
 
 
 def held_place(found: re.Match, held: Held) -> str:
-    """What stands for a formula until the page is made, since nbconvert tears MathML apart, which browsers
-    draw by themselves. Code is left as it is."""
+    """What stands for a formula or the edge of a fold until the page is made, since nbconvert tears MathML
+    apart, which browsers draw by themselves, and closes a fold where it opens. Code is left as it is."""
     if found["code"]:
         return found["code"]
+    if found["fold"]:
+        return held.take(found["fold"])
     display = "block" if found["display"] else "inline"
     return held.take(latex2mathml.converter.convert(found[found.lastgroup].strip(), display=display))
 
@@ -144,22 +200,24 @@ def cleaned(body: str) -> str:
     return held.back(bleach.clean(body, {*TAGS, *MATH}, allowed, css_sanitizer=styles, strip_comments=True))
 
 
-def index(visits: list[Visit]) -> str:
+def cards(visits: list[Visit], further: str = "") -> str:
     """The page in front: a card for each notebook."""
-    cards = []
+    shown = []
     for visit in visits:
         title, lead = map(html.escape, visit.about())
-        png = html.escape(visit.picture())
-        picture = png and f'<img src="data:image/png;base64,{png}" alt="">'
+        png = visit.picture()
+        whole = re.fullmatch(r"[A-Za-z0-9+/=]+", png)
+        picture = f'<img src="data:image/png;base64,{png}" alt="">' if whole else ""
         failed = visit.error and f'<p class="error">{html.escape(visit.error)}</p>'
-        place = quote(f"{visit.path.stem}.html")
-        cards.append(
-            f'<a class="card" href="{place}">{picture}<div><h2>{title}</h2><p>{lead}</p>'
+        shown.append(
+            f'<a class="card" href="{visit.name}.html">{picture}<div><h2>{title}</h2><p>{lead}</p>'
             f"{failed}<small>{clock(visit.seconds)} · {visit.mib:,.0f} MiB at most</small></div></a>"
         )
-    template = Template((Path(__file__).with_name("tour.html")).read_text())
+    template = Template((Path(__file__).with_name("tour.html")).read_text("utf-8"))
     total = clock(sum(v.seconds for v in visits))
-    return template.substitute(cards="\n".join(cards), machine=html.escape(machine()), total=total)
+    return template.substitute(
+        cards="\n".join(shown), further=further, machine=html.escape(machine()), total=total
+    )
 
 
 def clock(seconds: float) -> str:

@@ -1,15 +1,21 @@
-"""Run the course from the first notebook to the last and write it as pages.
+"""Run the course from the first notebook to the last and write it as a book.
 
     python -m workshop.tour                      # all of notebooks/ into build/tour/index.html
     python -m workshop.tour --inplace            # and store the outputs in the notebooks
+    python -m workshop.tour --times              # and how long each took, in workshop/make/run_times.json
     python -m workshop.tour notebooks/00_*.ipynb # some of them
 
-Every notebook gets a fresh kernel of this very Python, whatever kernels are registered on the machine.
+Every notebook gets a fresh kernel of this very Python, whatever kernels are registered on the machine. One
+that says it has moved (`"ovamnb": {"moved_to": NAME}` in its metadata) is not run: its page leads to the new
+one.
 """
 
 import argparse
 import base64
 import io
+import json
+import os
+import re
 import sys
 import threading
 import time
@@ -26,10 +32,13 @@ from PIL import Image
 from tqdm import tqdm
 
 from ovamnb.plumbing.command import BEGINS_ANEW, WRONG, ends, require_writable
+from ovamnb.plumbing.files import write_text
 
-from .pages import Visit, clock, index, machine, page
+from .pages import Visit, clock, machine, page_name
 
-LARGE = 100_000  # characters of a picture in a notebook
+LARGE = 20_000  # characters of a picture in a notebook
+FOLDED = re.compile(r"(data:image/png;base64,)([\w+/=]+)")
+TIMES = Path(__file__).parent / "make" / "run_times.json"
 
 
 class ThisPython(KernelSpecManager):
@@ -96,6 +105,7 @@ def execute(path: Path, timeout: int) -> Visit:
             bar.update(cell_index - bar.n)
 
         options = {"record_timing": False, "coalesce_streams": True}
+        os.environ["OVAMNB_PROGRESS"] = "off"  # a reader's own progress is no part of the course
         # After its last cell a kernel has nothing to say, nor after Ctrl-C.
         client = NotebookClient(notebook, timeout=timeout, shutdown_kernel="immediate", **options)
         client.on_cell_start = started
@@ -126,13 +136,21 @@ def with_a_palette(png: str) -> str:
     return base64.b64encode(small.getvalue()).decode()
 
 
+def folded_with_a_palette(match: re.Match) -> str:
+    """The same for a picture inside HTML."""
+    return match[1] + (with_a_palette(match[2]) if len(match[2]) > LARGE else match[2])
+
+
 def store(visit: Visit) -> None:
     """Write the outputs into the notebook, without what changes from run to run or machine to machine."""
     for cell in visit.notebook.cells:
         cell.metadata = {k: v for k, v in cell.metadata.items() if k in ("tags", "jupyter", "slideshow")}
         for output in cell.get("outputs", ()):
-            if len(output.get("data", {}).get("image/png", "")) > LARGE:
-                output.data["image/png"] = with_a_palette(output.data["image/png"])
+            data = output.get("data", {})
+            if len(data.get("image/png", "")) > LARGE:
+                data["image/png"] = with_a_palette(data["image/png"])
+            if "text/html" in data:  # an answer that is folded away
+                data["text/html"] = FOLDED.sub(folded_with_a_palette, data["text/html"])
     visit.notebook.metadata = {
         "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -140,7 +158,47 @@ def store(visit: Visit) -> None:
     nbformat.write(visit.notebook, visit.path)
 
 
-@ends("python -m workshop.tour", again=f"Pages that were written are kept; {BEGINS_ANEW}")
+def moved_to(path: Path) -> Path | None:
+    """Where a notebook is now, if it says that it has moved. Raises ValueError where none is there."""
+    name = read(path).metadata.get("ovamnb", {}).get("moved_to")
+    if name is None:
+        return None
+    target = path.with_name(Path(str(name)).name.removesuffix(".ipynb") + ".ipynb")
+    if not target.is_file() or target == path:
+        raise ValueError(
+            f"'{path}' says that it is now '{target.name}', which is not there: mend its metadata."
+        )
+    return target
+
+
+def store_times(visits: list[Visit], path: Path, anew: bool) -> None:
+    """Run time and peak memory of the notebooks that ran to their end, for README and the chapters' heads:
+    {"00_start_here": {"seconds": 31, "mib": 900, "machine": "CPU, …"}}. Others keep theirs, unless `anew`."""
+    times = {} if anew or not path.is_file() else json.loads(path.read_text("utf-8"))
+    for visit in visits:
+        if not visit.error:
+            figures = {"seconds": round(visit.seconds), "mib": round(visit.mib), "machine": machine()}
+            times[visit.path.stem] = figures
+    write_text(path, json.dumps(times, indent=2, sort_keys=True) + "\n")
+
+
+def write(visits: list[Visit], moved: dict[Path, Path], out: Path, whole: bool) -> None:
+    """The book of what was run; with the whole course, the page that asks a trace, too."""
+    from .ask.write import (
+        record,
+        standalone,
+    )  # Sphinx and diffusers take seconds, which a wrong argument need not
+    from .book import ASK, write_book
+
+    asking = None
+    if whole:
+        asking = record(out / ASK)
+        standalone(out / ASK, asking)
+    pages = {page_name(old): page_name(new) for old, new in moved.items()}
+    write_book(visits, out, pages, asking)
+
+
+@ends("python -m workshop.tour", again=f"What was run is in the book; {BEGINS_ANEW}")
 def main(arguments: list[str] | None = None) -> None:
     """Parse the command line, run, write, and say what failed."""
     parser = argparse.ArgumentParser(
@@ -148,25 +206,30 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("notebooks", nargs="*", type=Path, help="default: all of notebooks/, in order")
     parser.add_argument("--inplace", action="store_true", help="store the outputs in the notebooks too")
+    parser.add_argument("--times", action="store_true", help=f"store run times in {TIMES.name} too")
     parser.add_argument("--out", type=Path, default=Path("build/tour"), help="folder of the pages")
     parser.add_argument("--timeout", type=int, default=900, help="seconds that one cell may take")
     args = parser.parse_args(arguments)
-    paths = args.notebooks or sorted(Path("notebooks").glob("*.ipynb"))
-    if not paths:
+    given = args.notebooks or sorted(Path("notebooks").glob("*.ipynb"))
+    if not given:
         parser.error("no notebooks here: run it from the root of the repository")
     with ends(parser.prog, WRONG):  # before the first notebook has run for minutes
         require_writable(args.out)
+        moved = {path: target for path in given if (target := moved_to(path))}
+        paths = list(dict.fromkeys(moved.get(path, path) for path in given))
         for path in paths:
             read(path)
-    args.out.mkdir(parents=True, exist_ok=True)
-    names = {path.stem for path in paths}
     visits: list[Visit] = []
-    for path in tqdm(paths, desc="tour", unit="notebook"):
-        visits.append(visit := execute(path, args.timeout))
-        (args.out / f"{path.stem}.html").write_text(page(visit, names), encoding="utf-8")
-        (args.out / "index.html").write_text(index(visits), encoding="utf-8")
-        if args.inplace and not visit.error:
-            store(visit)
+    try:
+        for path in tqdm(paths, desc="tour", unit="notebook"):
+            visits.append(visit := execute(path, args.timeout))
+            if args.inplace and not visit.error:
+                store(visit)
+    finally:
+        if visits:
+            write(visits, moved, args.out, whole=not args.notebooks and len(visits) == len(paths))
+    if args.times:
+        store_times(visits, TIMES, anew=not args.notebooks)
     print(f"\n{machine()}\n\n| notebook | run time | peak memory |\n| --- | --- | --- |")
     for visit in visits:
         print(f"| {visit.path.stem} | {clock(visit.seconds)} | {visit.mib:,.0f} MiB |")

@@ -77,7 +77,7 @@ def length_of(path: Path) -> Length:
     module = load(path.stem[:2])
     prose = [cell.source for cell in cells if cell.cell_type == "markdown"]
     text = [re.sub(r"^\| time \|.*$", "", source, flags=re.M) for source in prose]
-    times = json.loads(TIMES.read_text("utf-8"))["chapters"] if TIMES.is_file() else {}
+    times = json.loads(TIMES.read_text("utf-8")) if TIMES.is_file() else {}
     return Length(
         words=sum(map(words_of, text)),
         lines=sum(bool(line.strip()) for source in code for line in source.splitlines()),
