@@ -158,8 +158,8 @@ def batch_layout(pipeline, sample: Tensor, guidance: bool | None) -> tuple[str, 
         layout = ("conditional",)
     else:
         raise ValueError(
-            f"The UNet is called by hand with {len(sample)} rows: say ov.record(pipe, guidance=True) if they "
-            "are [unconditional…, conditional…], guidance=False if each row is an image."
+            f"The UNet is called by hand with {len(sample)} rows: say guidance=True if they are "
+            "[unconditional…, conditional…], guidance=False if each row is an image."
         )
     # Guidance gives every part the same latents (or the same NaN); other pipelines have layouts of their own.
     parts = sample.nan_to_num().chunk(len(layout)) if guidance is None else [sample]

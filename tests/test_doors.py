@@ -23,8 +23,10 @@ from PIL import Image
 import ovamnb as ov
 from ovamnb.crf import load_crf
 from ovamnb.maps import AttentionMaps
+from ovamnb.plot.ask_places import draw_places
 from ovamnb.plot.figures import new_figure
 from ovamnb.plot.widgets import draw_answer, draw_rows, draw_segmentation
+from ovamnb.plumbing.asked import RankedWords
 from ovamnb.recipe import SegmentRecipe
 from ovamnb.segmentation import Segmentation
 
@@ -87,6 +89,11 @@ def doors(folder, pipe):
         "save_tokens": (ov.save_tokens, {"tokens": [token], "path": folder / "new.safetensors"}),
         "load_tokens": (ov.load_tokens, {"path": folder / "token.safetensors"}),
         "Trace.maps": (trace.maps, {"text": "a cat", **asked}),
+        "Trace.words_at": (
+            trace.words_at,
+            {"place": (4, 8), "vocabulary": ["cat", "dog"], "image": 0, "queries": None, "blocks": None}
+            | {"steps": None, "together": True, "contrast": True, "template": "a {}", "count": 2},
+        ),
         "Trace.self_attention": (trace.self_attention, {"resolution": 12, "image": 0}),
         "Trace.save": (trace.save, {"path": folder / "new.safetensors", "text_encoder": False}),
         "Trace.load": (ov.Trace.load, {"path": folder / "trace.safetensors", "pipe": None}),
@@ -146,6 +153,11 @@ def doors(folder, pipe):
             },
         ),
         "draw_answer": (draw_answer, {"trace": trace, "image": image, "text": "a cat"}),
+        "draw_places": (
+            draw_places,
+            {"trace": trace, "image": image, "places": [(4, 8)], "vocabulary": ["cat"], "count": 1}
+            | {"template": "a {}"},
+        ),
         "draw_rows": (draw_rows, {"affinity": affinity, "image": image, "places": [(1, 2)]}),
         "draw_segmentation": (draw_segmentation, {"pipe": pipe, "image": image, "names": "cat"}),
     }
@@ -160,9 +172,10 @@ def doors(folder, pipe):
 
 
 NAMES = """complete weigh resize binarize polygon_mask save_mask load_mask Token Token.save Token.load
-save_tokens load_tokens Trace.maps Trace.self_attention Trace.to Trace.save Trace.load AttentionMaps[]
-record record_image invert segment optimize_token SegmentRecipe TokenRecipe load_pipeline show overlay
-setup_notebook show_labels contact_sheet draw_answer draw_rows draw_segmentation dense_crf""".split()
+save_tokens load_tokens Trace.maps Trace.words_at Trace.self_attention Trace.to Trace.save Trace.load
+AttentionMaps[] record record_image invert segment optimize_token SegmentRecipe TokenRecipe load_pipeline
+show overlay setup_notebook show_labels contact_sheet draw_answer draw_places draw_rows draw_segmentation
+dense_crf""".split()
 
 
 @pytest.fixture(scope="module")
@@ -221,6 +234,8 @@ def tensors(answer):
         yield answer.values
     elif isinstance(answer, Segmentation):
         yield from (answer.scores, answer.labels)
+    elif isinstance(answer, RankedWords):
+        yield answer.values
     elif isinstance(answer, ov.Token):
         yield answer.class_
     elif isinstance(answer, ov.Trace):
