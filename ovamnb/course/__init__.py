@@ -19,4 +19,14 @@ when_is_a_number_true.py   07
 labels_out_of_words.py     08
 attention_as_a_cause.py    09
 where_it_goes_wrong.py     10
+
+listening.py               02: a recorder written from nothing, and what it did wrong
+layer_sums.py              02: which layers' maps serve best, on scenes with exact masks
+completing.py              04: maps of scenes, completed and weighed, and masks by one click
+completion_figures.py      04: what they look like, and what they are worth
+whole_map.py               03: exercise b, OVAM's map from end to end
+reach.py                   03: how far words reach, on scenes of two objects
+placed_words.py            03: how often a place names its object, as it was measured
+token_lessons.py           05: annotated scenes, and how well a word or a token finds the cat in others
+token_figures.py           05: how a token is learned, what it finds, what it is worth
 """
