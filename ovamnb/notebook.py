@@ -113,7 +113,7 @@ def setup_notebook(model: str | Path | None = None) -> Settings:
 
         if (shell := get_ipython()) is not None:
             shell.run_line_magic("matplotlib", "inline")
-    except ImportError:  # a script that borrows the settings
+    except (ImportError, NotImplementedError):  # a script, perhaps with a shell that has no screen
         pass
     if limit := os.environ.get("CPU_LIMIT"):  # on Binder the machine has more CPUs than it lends
         torch.set_num_threads(max(1, min(torch.get_num_threads(), int(float(limit)))))
