@@ -74,7 +74,7 @@ def weigh(heat: Tensor, affinity: Tensor, *, floor: float = 0.85) -> Tensor:
     `heat` (..., h, w); `affinity` (h·w, h·w) with rows that sum to 1, on its own grid; the result has the
     heat's shape. Pixel j receives the sum of column j: what many pixels attend to is an object rather than
     ground. OVAM (arXiv 2403.14291) describes this weighting, with floors of 0.85 to 0.99; its published code
-    sums the rows, each of which gives 1, so that its weights are constant up to rounding.
+    sums the rows, each of which gives 1, and stretches to that range what rounding leaves of them.
 
     Raises ValueError as `complete` does, and for a floor outside [0, 1].
     """
