@@ -68,6 +68,11 @@ class TestAPredictionThatIsNotMade:
             answer({"x": 1.0, "y": "a"})
         assert "still None: y" in shown[0]["text/plain"]
 
+    def test_says_once_what_several_things_can_be(self, shown):
+        with ov.predict("00.2", {"x": None, "y": None}, {"x": ("a", "b"), "y": ("a", "b")}) as answer:
+            answer({"x": "a", "y": "b"})
+        assert "for each of x, y: 'a', 'b'." in shown[0]["text/plain"]
+
     def test_is_not_kept(self, shown, chapter):
         with ov.predict("00.1", None, ("a", "b")) as answer:
             answer("a")

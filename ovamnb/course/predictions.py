@@ -121,7 +121,10 @@ def _require_answer(name: str, answer: Answer) -> None:
 
 def _choices(expects: Expects) -> str:
     if isinstance(expects, Mapping):
-        return "; ".join(f"{key}: {_choices(value)}" for key, value in expects.items())
+        kinds = {key: _choices(value) for key, value in expects.items()}
+        if len(kinds) > 1 and len(set(kinds.values())) == 1:
+            return f"for each of {', '.join(map(str, kinds))}: {kinds.popitem()[1]}"
+        return "; ".join(f"{key}: {kind}" for key, kind in kinds.items())
     return "a number" if isinstance(expects, type) else ", ".join(map(repr, expects))
 
 
