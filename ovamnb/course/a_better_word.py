@@ -18,13 +18,13 @@ TITLE = "A better word"
 PREDICTIONS: dict[str, str] = {
     "05.1": "two tokens, three pixels",
     "05.2": "how much attention the word's best cell gives to it",
-    "05.3": "word or token, on cats of other drawing styles",
+    "05.3": "word or token, on six unseen scenes",
     "05.4": "what a hundred evaluations do on images that were not annotated",
     "05.5": "word or token, in scenes of two objects, after completion",
-    "05.6": "what one completion leaves of an exact mask",
+    "05.6": "what one completion leaves of the exact mask, made as coarse as the map",
 }
 MARGIN = 0.06
-"""mIoU by which exercise c has to beat both the word and the chapter's token."""
+"""mean IoU by which exercise c has to beat both the word and the chapter's token."""
 
 
 def diagram() -> Figure:
@@ -33,25 +33,27 @@ def diagram() -> Figure:
     word = box(ax, 0.2, 2.3, "the word\n“cat”", "text", width=1.5)
     vector = box(ax, 2.6, 2.3, "class vector\n(dim,)", "text", width=1.8)
     key = box(ax, 5.1, 2.3, "its key\n(frozen $W_K$)", width=1.7)
-    share = box(ax, 7.5, 2.3, "share of attention\n(h, w)", "attention", width=2.0)
+    share = box(ax, 7.5, 2.3, "map: share of\nattention (h, w)", "attention", width=2.0)
     loss = box(ax, 10.2, 2.3, "loss", "result", width=1.2)
     image = box(ax, 0.2, 0.4, "one image", "image", width=1.5)
     unet = box(ax, 2.6, 0.4, "UNet, frozen", width=1.8)
     query = box(ax, 5.1, 0.4, "queries,\nrecorded once", "attention", width=1.7)
+    others = box(ax, 7.6, 0.4, "keys of the other\ntokens, fixed", width=1.8)
     mask = box(ax, 10.05, 0.4, "its mask,\ndrawn by you", "image", width=1.5)
     for start, end, text in (
-        (word, vector, "begins as"),
+        (word, vector, "first value"),
         (vector, key, ""),
         (key, share, ""),
         (share, loss, ""),
         (image, unet, ""),
         (unet, query, ""),
         (query, share, ""),
+        (others, share, ""),
         (mask, loss, ""),
     ):
         arrow(ax, start, end, text)
     arrow(ax, (10.8, 3.1), (3.5, 3.1), dashed=True, curve=0.05)
-    note(ax, 7.1, 3.67, "gradient: the only thing that moves is the class vector", ha="center")
+    note(ax, 7.1, 3.67, "gradient: only the class vector is changed", ha="center")
     return figure
 
 
@@ -117,9 +119,9 @@ def _step_cases(generator: torch.Generator) -> list[tuple]:
 
 
 def judge(
-    answer: object, *, own: Annotated, held_out: Sequence[Annotated], rival: Token, blocks: object
+    answer: object, *, own: Annotated, exam: Sequence[Annotated], rival: Token, blocks: object
 ) -> tuple[bool, str]:
-    """Whether a token beats the word and the `rival` by MARGIN on `held_out` scenes, each with the threshold
+    """Whether a token beats the word and the `rival` by MARGIN on the `exam` scenes, each with the threshold
     that suits `own`, the annotated scene. `answer`: a `Token`, or a class vector (dim,), which then stands
     among the rival's other tokens."""
     if isinstance(answer, str):
@@ -129,10 +131,10 @@ def judge(
     elif not isinstance(answer, Token):
         return False, f"Give a Token, or a class vector of the shape {tuple(rival.class_.shape)}."
     asks: dict[str, Ask] = {"word": f"a photograph of a {rival.word}", "rival": rival, "yours": answer}
-    found = {name: mean(scores(ask, own, held_out, blocks=blocks)) for name, ask in asks.items()}
+    found = {name: mean(scores(ask, own, exam, blocks=blocks)) for name, ask in asks.items()}
     needed = max(found["word"], found["rival"]) + MARGIN
     says = (
-        f"mean IoU on {len(held_out)} scenes with a car: the word {found['word']:.2f}, "
+        f"mean IoU on {len(exam)} scenes with a car: the word {found['word']:.2f}, "
         f"the chapter's token {found['rival']:.2f}, yours {found['yours']:.2f}."
     )
     if found["yours"] >= needed:

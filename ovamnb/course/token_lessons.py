@@ -68,17 +68,38 @@ def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def heat_of(ask: Ask, seen: Annotated, blocks: Blocks | None = None, after: Callable | None = None) -> Tensor:
-    """The map of a text's last word, a token, or states, as large as the picture, (h, w). `after(heat,
-    trace)` works on the map before it is resized."""
+def map_of(ask: Ask, seen: Annotated, blocks: Blocks | None = None) -> Tensor:
+    """The map of a text's last word, a token, or states, on its own grid, (h, w)."""
     maps = seen.trace.maps(ask, blocks=blocks)
-    heat = (maps[maps.words[-1]] if isinstance(ask, str) else maps.values[-1]).cpu()
+    return (maps[maps.words[-1]] if isinstance(ask, str) else maps.values[-1]).cpu()
+
+
+def heat_of(ask: Ask, seen: Annotated, blocks: Blocks | None = None, after: Callable | None = None) -> Tensor:
+    """`map_of`, as large as the picture, (h, w). `after(heat, trace)` works on it before it is resized."""
+    heat = map_of(ask, seen, blocks)
     return resize(heat if after is None else after(heat, seen.trace).cpu(), seen.mask)
 
 
 def best_threshold(heat: Tensor, goal: Tensor) -> float:
     """The threshold, relative to the map's maximum, whose mask fits `goal` (h, w) best."""
     return max(THRESHOLDS, key=lambda cut: iou(binarize(heat, cut), goal))
+
+
+def at_best(
+    chart: Callable[[Annotated], Tensor], scenes: Sequence[Annotated], after: Callable | None = None
+) -> float:
+    """Mean IoU of the maps chart(scene) (h, w), on any grid, each cut at the threshold that suits it best.
+
+        at_best(lambda seen: map_of("a cat", seen), unseen)
+
+    `after(heat, trace)` works on each map first.
+    """
+    found = []
+    for seen in scenes:
+        heat = chart(seen) if after is None else after(chart(seen), seen.trace).cpu()
+        heat = resize(heat, seen.mask)
+        found.append(iou(binarize(heat, best_threshold(heat, seen.mask)), seen.mask))
+    return mean(found)
 
 
 def masks(
@@ -138,10 +159,11 @@ def misfit(token: Token, vector: Tensor, seen: Annotated, blocks: Blocks | None)
 
 def journeys(
     scenes: Sequence[Annotated], blocks: Blocks | None, proximity: float, word: str = "cat"
-) -> Tensor:
+) -> tuple[Tensor, list[Token]]:
     """Each scene in turn is annotated, the others are unseen: the misfit while a token is learned for a
-    hundred evaluations, (scene, FOLLOWED, 2), on the annotated scene and the mean on the others."""
-    rows = []
+    hundred evaluations, (scene, FOLLOWED, 2), on the annotated scene and the mean on the others; and the
+    tokens at the end, one for each scene."""
+    rows, tokens = [], []
     for own in scenes:
         track: list[tuple[float, Tensor]] = []
         token = optimize_token(
@@ -158,12 +180,21 @@ def journeys(
         for i in FOLLOWED:
             _, vector = min(track[: i + 1], key=lambda pair: pair[0])  # the best so far
             if vector is not last:
-                elsewhere = [misfit(token, vector, seen, blocks) for seen in scenes if seen is not own]
-                measured = (misfit(token, vector, own, blocks), mean(elsewhere))
+                others = [misfit(token, vector, seen, blocks) for seen in scenes if seen is not own]
+                measured = (misfit(token, vector, own, blocks), mean(others))
             row.append(measured)
             last = vector
         rows.append(row)
-    return torch.tensor(rows)
+        tokens.append(token)
+    return torch.tensor(rows), tokens
+
+
+def elsewhere(asks: Sequence[Ask], scenes: Sequence[Annotated], blocks: Blocks | None = None) -> float:
+    """Mean IoU on unseen scenes, each scene in turn being the annotated one, with asks[i] learned from it."""
+    found = []
+    for ask, own in zip(asks, scenes, strict=True):
+        found += scores(ask, own, [seen for seen in scenes if seen is not own], blocks)
+    return mean(found)
 
 
 def nearest_words(pipe, vector: Tensor, count: int = 6) -> list[tuple[str, float]]:
