@@ -4,6 +4,7 @@ import os
 import signal
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that reaches for the network is a mistake
+os.environ.setdefault("OVAMNB_PROGRESS", "off")  # what somebody has solved is no test's business
 # One thread for each process that shares the tests, and for those it starts (`make test THREADS=2`: two).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

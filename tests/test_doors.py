@@ -53,6 +53,11 @@ MADE = st.one_of(
 )
 
 
+def predicted(name, said, expects):
+    with ov.predict(name, said, expects) as answer:
+        answer(2)
+
+
 def doors(folder, pipe):
     """Every public function with a right call on tiny inputs: name → (function, its arguments)."""
     with ov.record(pipe, self_attention=(12, 6), dtype=torch.float32) as trace:
@@ -114,6 +119,9 @@ def doors(folder, pipe):
         ),
         "Trace.to": (trace.to, {"device": "cpu"}),
         "setup_notebook": (ov.setup_notebook, {"model": "bundled"}),
+        "predict": (predicted, {"name": "07.6", "said": 2, "expects": (1, 2, 5)}),
+        "check": (ov.check, {"name": "07.a", "answer": lambda labels, truth, label: 0.5}),
+        "progress": (ov.progress, {"forget": False}),
         "segment": (
             ov.segment,
             {"pipe": pipe, "image": image, "classes": ["cat"], "caption": "", "keep": None, "crf": False}
@@ -172,10 +180,10 @@ def doors(folder, pipe):
 
 
 NAMES = """complete weigh resize binarize polygon_mask save_mask load_mask Token Token.save Token.load
-save_tokens load_tokens Trace.maps Trace.words_at Trace.self_attention Trace.to Trace.save Trace.load
-AttentionMaps[] record record_image invert segment optimize_token SegmentRecipe TokenRecipe load_pipeline
-show overlay setup_notebook show_labels contact_sheet draw_answer draw_places draw_rows draw_segmentation
-dense_crf""".split()
+save_tokens load_tokens Trace.maps Trace.words_at Trace.self_attention Trace.to Trace.save
+Trace.load AttentionMaps[] record record_image invert segment optimize_token SegmentRecipe
+TokenRecipe load_pipeline show overlay setup_notebook predict check progress show_labels
+contact_sheet draw_answer draw_places draw_rows draw_segmentation dense_crf""".split()
 
 
 @pytest.fixture(scope="module")

@@ -121,6 +121,11 @@ class TestAPredictionThatIsMade:
             ("c", ("a", "b"), "one of 'a', 'b'"),
             ("c", float, "is a number"),
             (True, int, "is a number"),
+            (float("nan"), float, "is a finite number"),
+            (torch.ones(2), ("a", "b"), "one of 'a', 'b'"),
+            ("a", "ab", "float, int, choices"),
+            ("a", (), "one at least"),
+            ({}, {}, "one at least"),
             ({"x": 1}, {"x": int, "y": int}, "an entry for each of: x, y"),
             (3, {"x": int}, "an entry for each of: x"),
             ({"x": "c"}, {"x": ("a", "b")}, "one of 'a', 'b'"),
@@ -128,7 +133,7 @@ class TestAPredictionThatIsMade:
     )
     def test_of_another_kind_is_refused_before_the_block_runs(self, said, expects, remedy):
         ran = []
-        with pytest.raises(ValueError, match=remedy):
+        with pytest.raises((ValueError, TypeError), match=remedy):
             with ov.predict("00.1", said, expects):
                 ran.append(True)
         assert not ran
@@ -155,6 +160,7 @@ class TestCheck:
             (lambda x: x.sum(), "✗ The shape should be (2, 3), not ()."),
             (lambda x: torch.ones(2, 3), "✗ Not right yet."),
             (lambda x: None, "… Not written yet"),
+            (2.0, "✗ Hand over the function itself"),
             (lambda x: ..., "… Not written yet"),
             (lambda x: x.nothing, "✗ Your function stopped with AttributeError"),
             (lambda: None, "✗ Your function stopped with TypeError"),

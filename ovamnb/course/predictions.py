@@ -60,10 +60,11 @@ def predict(name: str, said: Any, expects: Expects) -> Iterator[Answer]:
     `name`: the chapter and the number of the prediction in it. `expects`: the choices, `float` or `int`, or a
     mapping of names to these. `answer(truth, within=0.1)`: a number is right within ± 0.1.
 
-    Raises KeyError for a name that the chapter does not have, ValueError for a prediction of another kind
-    than `expects`, before the block runs; RuntimeError where the block gives no answer.
+    Raises KeyError for a name that the chapter does not have, ValueError or TypeError for a prediction of
+    another kind than `expects`, before the block runs; RuntimeError where the block gives no answer.
     """
     title = _title(name)
+    _require_expects(expects)
     _require_kind(name, said, expects)
     answer = Answer()
     before = _open_figures()
@@ -108,10 +109,26 @@ def _require_kind(name: str, said: Any, expects: Expects) -> None:
         for key in expects if said else ():
             _require_kind(f"{name}, {key!r},", said[key], expects[key])
     elif said is not None and isinstance(expects, type):
-        if isinstance(said, bool) or not isinstance(said, Real):
-            raise ValueError(f"Prediction {name} is a number, not {checks.shown(said)}.")
-    elif said is not None and said not in expects:
+        checks.number(f"Prediction {name}", said)
+    elif said is not None and not (isinstance(said, str | Real) and said in expects):
         raise ValueError(f"Prediction {name} is one of {_choices(expects)}, not {checks.shown(said)}.")
+
+
+def _require_expects(expects: Expects) -> None:
+    """TypeError for what cannot be said of a prediction; ValueError for no choices."""
+    if isinstance(expects, Mapping):
+        if not expects:
+            raise ValueError("A prediction of several things expects one at least.")
+        for kind in expects.values():
+            if isinstance(kind, Mapping):
+                raise TypeError("A prediction expects float, int or choices for each of its things.")
+            _require_expects(kind)
+    elif isinstance(expects, list | tuple):
+        if not expects or not all(isinstance(choice, str | Real) for choice in expects):
+            raise ValueError("The choices of a prediction are words or numbers, one at least.")
+    elif not (expects is float or expects is int):
+        kind = checks.shown(expects)
+        raise TypeError(f"A prediction expects float, int, choices or a mapping to these, not {kind}.")
 
 
 def _require_answer(name: str, answer: Answer) -> None:
