@@ -137,6 +137,19 @@ class TestScores:
         assert weight.shape == (2, 3) and weight[0, 0] == 0 and weight.flatten()[1:].min() > 0.99
 
 
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (torch.zeros(4, 6), "one even colour"),
+        (torch.eye(4, 6) + 0.1 * torch.arange(24.0).reshape(4, 6) / 24, "the two objects"),
+        (1 - torch.eye(4, 6), "the two objects"),
+        (torch.arange(24.0).reshape(4, 6) % 5, "random specks"),
+    ],
+)
+def test_a_picture_is_described(values, says: str) -> None:
+    assert completing.described(values, torch.eye(4, 6)) == says
+
+
 @pytest.mark.slow
 def test_scenes_are_measured(monkeypatch) -> None:
     pipe = bundled_pipe()

@@ -80,8 +80,8 @@ def two_objects(pipe, finest: int, count: int = 16) -> list[Seen]:
             text = f"a photograph of {with_article(concept)}"
             texts = {"one named": text, "both named": f"{text} and {with_article(other)}"}
             maps: dict[Kind, Tensor] = {
-                (named, p): _completed(trace.maps(asked)[concept], affinity, p)
-                for named, asked in texts.items()
+                (named, p): _completed(trace.maps(prompt)[concept], affinity, p)
+                for named, prompt in texts.items()
                 for p in (0, 1)
             }
             found.append(_seen(picture, concept, other, maps, affinity))
@@ -93,6 +93,19 @@ def stretched_rows(affinity: Tensor, heat: Tensor) -> Tensor:
     stretched to 0…1 and resized to `heat` (h, w)."""
     sums = -affinity.float().sum(dim=1).unflatten(0, grid_like(tuple(heat.shape), len(affinity)))
     return resize(minmax(sums), tuple(heat.shape))
+
+
+def described(values: Tensor, objects: Tensor) -> str:
+    """What a picture of `values` (h, w) shows, given the heat of the `objects` (h, w).
+
+    "one even colour" if all values are equal, "the two objects" if they correlate with that heat above .5,
+    else "random specks".
+    """
+    values, objects = (each.float().cpu().flatten() for each in (values, objects))
+    if values.min() == values.max():
+        return "one even colour"
+    alike = torch.corrcoef(torch.stack([values, objects]))[0, 1]
+    return "the two objects" if alike.abs() > 0.5 else "random specks"
 
 
 def by_class(seen: Sequence[Seen], kind: Kind, threshold: float = 0.5) -> dict[str, float]:

@@ -72,11 +72,11 @@ def sums(image, affinity: Tensor, grid: tuple[int, int]) -> Figure:
     rows, columns = affinity.sum(dim=1), affinity.sum(dim=0)
     half = affinity.half().float().sum(dim=1)
     panels = [
-        ("row sums as they are", rows, {"vmin": 0, "vmax": 2}),
-        ("stretched to 0…1", minmax(-rows[None])[0], {}),
+        ("row sums\n(scale 0…2)", rows, {"vmin": 0, "vmax": 2}),
+        ("negated, stretched\nto 0…1", minmax(-rows[None])[0], {}),
         ("summed backwards,\nstretched", minmax(-affinity.flip(1).sum(dim=1)[None])[0], {}),
         ("from float16,\nstretched", minmax(-half[None])[0], {}),
-        ("column sums (log scale)", columns, {"norm": LogNorm(0.4, 2.5)}),
+        ("column sums\n(log scale)", columns, {"norm": LogNorm(0.4, 2.5)}),
     ]
     figure = new_figure(9.8, 2.2)
     axes = figure.subplots(1, 6)

@@ -22,7 +22,7 @@ PREDICTIONS: dict[str, str] = {
     "04.2": "how much more attention a place gives to its own object",
     "04.3": "how many rounds score best",
     "04.4": "which map is ahead after one completion",
-    "04.5": "what completion does to heat on the wrong object",
+    "04.5": "the leak after one completion",
     "04.6": "what the stretched row sums look like",
 }
 
