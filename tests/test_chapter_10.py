@@ -7,7 +7,7 @@ from PIL import Image
 from shared_fixtures import bundled_pipe
 
 from ovamnb.course import failure_figures, mixed_up
-from ovamnb.course.absent_words import STATISTICS, Answers, ask, auc, limit, misled, table
+from ovamnb.course.absent_words import STATISTICS, Answers, ask, auc, misled, table, threshold
 from ovamnb.course.exercises import verdict_of
 from ovamnb.course.where_it_goes_wrong import EXERCISES, diagram, verdict_shares
 from ovamnb.emoji.sprites import CONCEPTS
@@ -35,12 +35,12 @@ def test_the_auc_counts_pairs_and_halves_ties() -> None:
     ("alarms", "expected"), [(0.0, 9), (0.1, 8), (0.2, 7), (0.19, 8), (1.0, 0)], ids=lambda x: str(x)
 )
 def test_the_limit_keeps_its_promise_and_is_the_smallest_that_does(alarms: float, expected: int) -> None:
-    assert limit(torch.arange(10.0), alarms) == expected
+    assert threshold(torch.arange(10.0), alarms) == expected
 
 
 def test_with_ties_at_the_top_no_more_than_allowed_exceed() -> None:
     values = torch.tensor([1.0, 3.0, 3.0, 3.0])
-    assert limit(values, 0.5) == 3 and limit(values, 0.75) == 1
+    assert threshold(values, 0.5) == 3 and threshold(values, 0.75) == 1
 
 
 def test_a_verdict_is_counted_on_other_values() -> None:
@@ -138,3 +138,9 @@ def test_every_class_word_answers_for_a_scene() -> None:
     assert seen.alone.shape == seen.together.shape == (1, len(CONCEPTS), 32, 32)
     assert float(seen.together.sum(dim=1).max()) <= 1.001, "shares of one softmax"
     assert (seen.together < seen.alone + 1e-3).float().mean() > 0.9, "more words compete"
+
+
+def test_what_is_there_depends_on_the_caption_and_the_scenes_do_not() -> None:
+    own, neutral = (ask(bundled_pipe(), "test", 1, 32, caption=caption) for caption in (None, "a photograph"))
+    assert own.scenes[0].caption == neutral.scenes[0].caption and torch.equal(own.present, neutral.present)
+    assert float((own.alone - neutral.alone).abs().max()) > 0.01

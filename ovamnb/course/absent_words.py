@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -38,20 +38,29 @@ class Answers:
         return values[self.present], values[~self.present]
 
 
-def ask(pipe, kind: str, count: int, best: Blocks | None = None, objects: int = 2) -> Answers:
+def ask(
+    pipe,
+    kind: str,
+    count: int,
+    best: Blocks | None = None,
+    objects: int = 2,
+    caption: str | None = None,
+) -> Answers:
     """Every class word for `count` scenes of a stream ("validation" or "test") that show `objects` things.
 
         seen = ask(pipe, "test", 12, settings.best)
         here, absent = seen.split(seen.alone.amax(dim=(-2, -1)))
 
-    `best`: blocks, as for `Trace.maps`. The pictures' captions name what they show, as a user would.
+    `best`: blocks, as for `Trace.maps`. `caption`: what the UNet reads with every picture; by default each
+    picture's own caption, which names what it shows, as a user would.
     """
     scenes = stream(kind, count, objects=objects)
+    read = scenes if caption is None else [replace(one, caption=caption) for one in scenes]
     encoder = TextEncoder.of(pipe)
     texts = [encoder.encode(f"a photograph of {with_article(name)}") for name in CONCEPTS]
     all_names = encoder.encode(list(CONCEPTS))
     alone, together = [], []
-    for _, trace, image in traces(pipe, scenes, batch=BATCH):
+    for _, trace, image in traces(pipe, read, batch=BATCH):
 
         def share(text, names: Sequence[str], trace=trace, image=image) -> Tensor:
             maps = trace.maps(text.states, image=image, blocks=best).share.values.cpu()
@@ -85,7 +94,7 @@ def auc(present: Tensor, absent: Tensor) -> float:
     return float((difference > 0).double().mean() + 0.5 * (difference == 0).double().mean())
 
 
-def limit(absent: Tensor, alarms: float) -> float:
+def threshold(absent: Tensor, alarms: float) -> float:
     """The smallest of the `absent` values (n,) that at most a share `alarms` of them exceed."""
     ordered = absent.sort(descending=True).values
     shares = (absent[None] > ordered[:, None]).double().mean(dim=1)

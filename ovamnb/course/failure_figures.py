@@ -98,6 +98,8 @@ def bound(
     figure = new_figure(2.15 * len(images) + 0.6, 3.9)
     axes = figure.subplots(2, len(images), squeeze=False)
     top = max(float(table.max()) for table in density)
+    for i, ax in enumerate(axes[0]):
+        ax.set_title(f"picture {i}", fontsize=9)
     for (above, below), image, mask, table in zip(axes.T, images, masks, density, strict=True):
         outline(above, image, _as_large(mask.any(dim=0), to_pixels(image)), alpha=0)  # colours count
         above.set(xticks=[], yticks=[])

@@ -10,15 +10,15 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..plot.diagrams import arrow, box, drawing, note
-from .absent_words import STATISTICS, Answers, auc, limit
+from .absent_words import STATISTICS, Answers, auc, threshold
 from .exercises import Exercise, Open
 
 TITLE = "Where it goes wrong"
 PREDICTIONS = {
-    "10.1": "how often the peak of a word that is there exceeds that of one that is not",
+    "10.1": "the AUC of the peak: how often a word that is there has the higher peak",
     "10.2": "which statistic tells best whether a thing is there",
     "10.3": "what share of the attention goes to tokens that name nothing",
-    "10.4": "in how many of four pictures the unwanted tree stands",
+    "10.4": "in how many of four pictures a tree stands",
     "10.5": "on which object “red” and “blue” are denser",
     "10.6": "what a click on one of two cats attends to",
 }
@@ -31,9 +31,9 @@ def diagram() -> Figure:
     figure, ax = drawing(12.4, 2.3)
     steps = (
         ("a map that\nlooks right", "attention", "is the thing there at all?"),
-        ("one number\nof the map", "plain", "peak? mean? contrast?\nthe statistic"),
+        ("one number\nof the map", "plain", "peak? mean? peak / mean?\nthe statistic"),
         ("there / not there\nmany known cases", "image", "how well does it separate?\nAUC"),
-        ("a limit", "plain", "chosen on validation:\nat most 10 % false alarms"),
+        ("a threshold", "plain", "chosen on validation:\nat most 10 % false alarms"),
         ("a verdict", "result", "checked on test scenes:\nfound, false alarms"),
     )
     boxes = [box(ax, 0.2 + 2.45 * i, 1.3, text, kind, width=1.9) for i, (text, kind, _) in enumerate(steps)]
@@ -86,8 +86,8 @@ AUC = Exercise(
         "The wrong way round: count the pairs in which the *present* word has the larger value.": _pairs(
             0.5, -1
         ),
-        "That is the share of right verdicts at one limit. The AUC needs no limit: it compares every present "
-        "value with every absent one.": _accuracy,
+        "That is the share of right verdicts at one threshold. The AUC needs no threshold: it compares every "
+        "present value with every absent one.": _accuracy,
         "That compares two means, so it depends on the scale of the values. The AUC counts pairs.": (
             lambda present, absent: float(present.mean() - absent.mean())
         ),
@@ -105,9 +105,9 @@ AUC = Exercise(
 def verdict_shares(
     known_absent: Tensor, present: Tensor, absent: Tensor, alarms: float
 ) -> tuple[float, float]:
-    """The limit chosen on `known_absent` (n,), then the shares of `present` (m,) and `absent` (k,) that
+    """The threshold chosen on `known_absent` (n,), then the shares of `present` (m,) and `absent` (k,) that
     exceed it: found, and false alarms."""
-    return _shares(limit(known_absent, alarms), present, absent)
+    return _shares(threshold(known_absent, alarms), present, absent)
 
 
 def _shares(at: float, present: Tensor, absent: Tensor) -> tuple[float, float]:
@@ -120,7 +120,7 @@ def _detector_cases(generator: torch.Generator) -> list[tuple]:
         first, present, others = values.split([known, here, absent])
         first, present, others = first.clone(), present + 0.3, others + 0.1
         first[:2] = 1.05  # ties at the top
-        present[0] = others[0] = limit(first, alarms)
+        present[0] = others[0] = threshold(first, alarms)
         present[1] = others[1] = first.max()
         return first, present, others, alarms
 
@@ -128,7 +128,7 @@ def _detector_cases(generator: torch.Generator) -> list[tuple]:
 
 
 def _at_least(known: Tensor, present: Tensor, absent: Tensor, alarms: float) -> tuple[float, float]:
-    at = limit(known, alarms)
+    at = threshold(known, alarms)
     return float((present >= at).double().mean()), float((absent >= at).double().mean())
 
 
@@ -143,22 +143,22 @@ DETECTOR = Exercise(
     cases=_detector_cases,
     right=verdict_shares,
     ideas={
-        "You chose the limit on the test values. Then the false alarms come out as wished, whatever it is "
-        "worth. Choose it on the validation values.": lambda known, present, absent, alarms: _shares(
-            limit(absent, alarms), present, absent
+        "You chose the threshold on the test values. Then the false alarms come out as wished, whatever it "
+        "is worth. Choose it on the validation values.": lambda known, present, absent, alarms: _shares(
+            threshold(absent, alarms), present, absent
         ),
-        "You set the limit so that most *present* words pass. The promise is about absent words: at most "
-        "this share of them may exceed it.": lambda known, present, absent, alarms: _shares(
+        "You set the threshold so that most *present* words pass. The promise is about absent words: at "
+        "most this share of them may exceed it.": lambda known, present, absent, alarms: _shares(
             float(present.quantile(alarms)), present, absent
         ),
-        "The wrong end: nearly all absent words exceed your limit. Only a share `alarms` may.": _lower_part,
-        "Your limit is the largest absent value, so validation has no false alarms. It may be lower, since "
-        "a share `alarms` is allowed.": lambda known, present, absent, alarms: _shares(
+        "The wrong end: nearly all absent words exceed it. Only a share `alarms` may.": _lower_part,
+        "Your threshold is the largest absent value, so validation has no false alarms. It may be lower, "
+        "since a share `alarms` is allowed.": lambda known, present, absent, alarms: _shares(
             float(known.max()), present, absent
         ),
-        "A value that equals the limit does not exceed it.": _at_least,
-        "Your limit lies at mean + 2 standard deviations. That fits a bell curve, and these values are none. "
-        "Count.": lambda known, present, absent, alarms: _shares(
+        "A value that equals the threshold does not exceed it.": _at_least,
+        "Your threshold lies at mean + 2 standard deviations. That fits a bell curve, and these values are "
+        "none. Count.": lambda known, present, absent, alarms: _shares(
             float(known.mean() + 2 * known.std()), present, absent
         ),
         "The order is: first the share of present words that were found, then the false alarms.": (
@@ -166,7 +166,7 @@ DETECTOR = Exercise(
         ),
     },
     says="Chosen on some scenes, counted on others: that is a verdict with known mistakes.",
-    otherwise="Sort the validation values. The limit is one of them: the smallest that few enough exceed.",
+    otherwise="Sort the validation values. The threshold is the smallest of them that few enough exceed.",
     close=1e-6,
 )
 
