@@ -70,6 +70,21 @@ class TestLayerSums:
     def test_layers_by_grid_leave_out_the_middle(self) -> None:
         assert layer_sums.by_grid(SCENE.trace) == {8: ["up_0"], 32: ["up_1"]}
 
+    def test_the_border_compares_a_rim_inside_with_one_outside(self) -> None:
+        assert layer_sums.border([SCENE], "up_0") == pytest.approx(2)  # 0.8 : 0.4, and not the other's 0.1
+        assert layer_sums.border([SCENE], "up_1") == pytest.approx(4)
+        assert layer_sums.border([SCENE, SCENE], "mid_block") == pytest.approx(1)
+
+    def test_the_border_is_not_the_object(self) -> None:
+        """Bright in the middle only: the rim is what counts, a thirty-second of the picture on each side."""
+        masks, heat = torch.zeros(64, 64, dtype=torch.bool), torch.full((64, 64), 0.1)
+        masks[16:48, 16:48] = True
+        heat[18:46, 18:46] = 0.9
+        heat[masks & (heat < 0.5)] = 0.3
+        heat[:14], heat[50:], heat[:, :14], heat[:, 50:] = 0.7, 0.7, 0.7, 0.7
+        shown = SimpleNamespace(words=("cat",), mask=lambda word: masks, heat=lambda word, blocks: heat)
+        assert layer_sums.border([shown]) == pytest.approx(3)
+
     def test_iou_at_half_of_the_peak(self) -> None:
         mask = SCENE.mask("cat")
         assert layer_sums.half_peak_iou(painted(OWN["cat"], 0.3, 0.3), mask) == 1

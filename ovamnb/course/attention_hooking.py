@@ -15,12 +15,12 @@ from .listening import LISTENING
 TITLE = "Where attention lives"
 COLUMN = "#D55E00"  # Okabe-Ito
 PREDICTIONS: dict[str, str] = {
-    "02.1": "what each of three pixels pays to cat",
+    "02.1": "what each of three places pays to cat",
     "02.2": "which queries are the same",
     "02.3": "how much a word without a place gets",
-    "02.4": "which grid knows where, and which one knows whose",
+    "02.4": "on which grid an object is brightest",
     "02.5": "when it is settled where the cat will be",
-    "02.6": "how much of the haze comes from the coarsest grid",
+    "02.6": "how much of the attention on the background comes from the coarsest grid",
 }
 
 
@@ -143,7 +143,7 @@ EXERCISES: tuple[Exercise | Open, ...] = (
         cases=_layer_cases,
         right=layer_map,
         ideas={
-            "The softmax runs over pixels: words no longer compete, and a word that fits nowhere looks as "
+            "The softmax runs over places: words no longer compete, and a word that fits nowhere looks as "
             "strong as one that fits.": lambda *given: _scores(*given).softmax(dim=1).sum(dim=0).T,
             "The softmax runs over heads: each head should divide its own attention among the tokens.": (
                 lambda *given: _scores(*given).softmax(dim=0).sum(dim=0).T
@@ -164,7 +164,7 @@ EXERCISES: tuple[Exercise | Open, ...] = (
             ),
         },
         says="Softmax over tokens, in each head by itself, then the sum over heads.",
-        otherwise="At each pixel the tokens should sum to the number of heads.",
+        otherwise="At each place the tokens should sum to the number of heads.",
     ),
     Open(name="02.d", title="a better sum than the sum", judge=judge),
 )

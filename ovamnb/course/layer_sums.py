@@ -102,6 +102,29 @@ def places(pictures: Sequence[Shown], blocks: Blocks | None = None) -> Places:
     return Places(*np.mean(found, axis=0).tolist())
 
 
+def border(pictures: Sequence[Shown], blocks: Blocks | None = None) -> float:
+    """How much brighter a thin rim just inside the word's object is than one just outside, as a ratio.
+
+    The rims are 1/32 of the picture wide. The outer one leaves out the other object. Means over pictures
+    and words are taken before the ratio.
+    """
+    found = []
+    for shown in pictures:
+        every = torch.stack([shown.mask(word) for word in shown.words]).any(dim=0)
+        width = max(1, round(max(every.shape) / 32))
+        for word in shown.words:
+            own, heat = shown.mask(word), shown.heat(word, blocks)
+            inside, outside = own & _widened(~own, width), _widened(own, width) & ~every
+            found.append([heat[where].mean().item() for where in (inside, outside)])
+    inner, outer = np.mean(found, axis=0).tolist()
+    return inner / outer
+
+
+def _widened(mask: Tensor, by: int) -> Tensor:
+    """(h, w) bool: the mask and all places at most `by` pixels away, diagonals included."""
+    return nn.functional.max_pool2d(mask[None].float(), 2 * by + 1, stride=1, padding=by)[0].bool()
+
+
 def half_peak_iou(heat: Tensor, mask: Tensor) -> float:
     """IoU of a mask (h, w) with the places at which the heat (h, w) reaches half of its peak."""
     found = heat > heat.max() / 2
@@ -175,7 +198,7 @@ def judge(weights: Any, pipe) -> tuple[bool, str]:
             False,
             f"{text} It suits the pictures that it was chosen on: choose fewer numbers, and rounder.",
         )
-    return False, f"{text} Join a layer that knows whose place it is with one that draws sharp borders."
+    return False, f"{text} Join a layer that tells the objects apart with one that draws sharp borders."
 
 
 def _problem(weights: Any) -> str | None:
