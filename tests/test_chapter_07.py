@@ -89,7 +89,8 @@ def test_a_report_is_believed_only_if_it_is_honest_and_good(answer, right, said:
 def test_the_figures_draw_what_they_are_given() -> None:
     figures = [
         diagram(),
-        score_figures.side_by_side(["ovam, tuned"]),
+        score_figures.side_by_side(5),
+        score_figures.before_and_after(["ovam", "daam"]),
         score_figures.taken_decisions(("daam", "ovam")),
         score_figures.parts(("blocks", "one step")),
         score_figures.thresholds(("ovam-map",)),
@@ -99,3 +100,19 @@ def test_the_figures_draw_what_they_are_given() -> None:
         figure.canvas.draw()
     heights = [patch.get_height() for patch in figures[-1].axes[0].patches]
     assert heights == [0.5, 0.25]
+
+
+def test_tuned_and_as_it_is_stand_in_their_own_rows() -> None:
+    ax = score_figures.before_and_after(["ovam", "daam"]).axes[0]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["daam", "ovam"]
+    hollow = [line for line in ax.lines if line.get_markerfacecolor() == "none"]
+    before = [find("emoji-sim", method)["mIoU"] for method in ("daam", "ovam")]
+    after = [find("emoji-sim", f"{method}, tuned")["mIoU"] for method in ("daam", "ovam")]
+    assert hollow[0].get_xdata().tolist() == before
+    assert ax.containers[0].lines[0].get_xdata().tolist() == after
+
+
+def test_what_was_no_better_is_drawn_hollow() -> None:
+    ax = score_figures.taken_decisions(("ovam",)).axes[0]
+    drawn = [line.get_markerfacecolor() != "none" for line in ax.lines if len(line.get_xdata())]
+    assert drawn == [taken for *_, taken in score_tables.decisions("ovam")] and not all(drawn)

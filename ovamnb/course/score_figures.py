@@ -100,47 +100,82 @@ def resamplings(drawn: Mapping[str, np.ndarray]) -> Figure:
     return figure
 
 
-def side_by_side(tuned: Sequence[str]) -> Figure:
-    """All methods on all sets, asked by words and by tokens, with intervals; those tuned alike on grey."""
-    plain = [r["method"] for r in scores("emoji-sim") if r["asked by"] == "words" and not r["tried"] > 1]
-    order = [*plain, *tuned][::-1]
-    figure = _figure(11.5, 5.4)
+def _with_intervals(ax, name: str, methods: Sequence[str], gap: float) -> None:
+    """Methods' scores on a set, from the bottom up, given words and given tokens, with their intervals."""
+    for (by, colour, marker), shift in zip(BY, (-gap, gap), strict=True):
+        rows = [find(name, method, by) for method in methods]
+        middle = np.array([row["mIoU"] for row in rows])
+        sides = [middle - [row["low"] for row in rows], [row["high"] for row in rows] - middle]
+        options = {"fmt": marker, "color": colour, "capsize": 2, "markersize": 4, "label": f"by {by}"}
+        ax.errorbar(middle, np.arange(len(methods)) - shift, xerr=np.clip(sides, 0, None), **options)
+    ax.set(title=name, xlabel="mIoU", xlim=(0, 1), xticks=(0.2, 0.4, 0.6, 0.8))
+    ax.grid(axis="x", alpha=0.3)
+
+
+def _hollow(ax, places, values: Mapping[str, Sequence[float]]) -> None:
+    """A second value of each method, by words and by tokens: hollow marks."""
+    for (by, colour, marker), shift in zip(BY, (-0.13, 0.13), strict=True):
+        look = {
+            "color": colour,
+            "markerfacecolor": "none",
+            "alpha": 0.6,
+            "markersize": 5,
+            "linestyle": "none",
+        }
+        ax.plot(values[by], places - shift, marker, **look)
+
+
+def side_by_side(papers: int) -> Figure:
+    """All methods, as they are, on all sets, by words and by tokens, with intervals; on grey the first
+    `papers`, which follow the papers."""
+    plain = [row for row in scores("emoji-sim") if row["asked by"] == "words" and not row["tried"] > 1]
+    order = [row["method"] for row in plain][::-1]
+    figure = _figure(11.5, 4.6)
     axes = figure.subplots(1, len(SETS), sharex=True, sharey=True)
     for ax, name in zip(axes, SETS, strict=True):
-        for (by, colour, marker), shift in zip(BY, (-0.13, 0.13), strict=True):
-            rows = [find(name, method, by) for method in order]
-            middle = np.array([row["mIoU"] for row in rows])
-            sides = [middle - [row["low"] for row in rows], [row["high"] for row in rows] - middle]
-            places = np.arange(len(order)) - shift
-            options = {"fmt": marker, "color": colour, "capsize": 2, "markersize": 4, "label": f"by {by}"}
-            ax.errorbar(middle, places, xerr=np.clip(sides, 0, None), **options)
-            hollow = {"color": colour, "markerfacecolor": "none", "alpha": 0.6, "markersize": 5}
-            ax.plot([row[PAPER] for row in rows], places, marker, **hollow)
-        ax.axhspan(-0.5, len(tuned) - 0.5, color="0.93", zorder=0)
-        ax.set(title=name, xlabel="mIoU", xlim=(0, 1), xticks=(0.2, 0.4, 0.6, 0.8))
-        ax.grid(axis="x", alpha=0.3)
+        _with_intervals(ax, name, order, 0.13)
+        at = {by: [find(name, method, by)[PAPER] for method in order] for by, *_ in BY}
+        _hollow(ax, np.arange(len(order)), at)
+        ax.axhspan(len(order) - papers - 0.5, len(order) - 0.5, color="0.93", zorder=0)
     axes[0].set_yticks(range(len(order)), order)
     handles, labels = axes[0].get_legend_handles_labels()
-    hollow = "hollow: at the paper's threshold; on grey: settings chosen on validation pictures"
-    figure.legend(handles, labels, loc="outside upper center", ncols=2, fontsize=8, title=hollow)
+    title = "hollow: at the paper's threshold; on grey: in the papers' order of steps"
+    figure.legend(handles, labels, loc="outside upper center", ncols=2, fontsize=8, title=title)
+    return figure
+
+
+def before_and_after(methods: Sequence[str]) -> Figure:
+    """Methods as they are (hollow) and tuned alike (filled, with intervals) on all sets."""
+    order = methods[::-1]
+    figure = _figure(11.5, 2.5)
+    axes = figure.subplots(1, len(SETS), sharex=True, sharey=True)
+    for ax, name in zip(axes, SETS, strict=True):
+        _with_intervals(ax, name, [f"{method}, tuned" for method in order], 0.13)
+        as_it_is = {by: [find(name, method, by)["mIoU"] for method in order] for by, *_ in BY}
+        _hollow(ax, np.arange(len(order)), as_it_is)
+    axes[0].set_yticks(range(len(order)), order)
+    handles, labels = axes[0].get_legend_handles_labels()
+    title = "hollow: as it is; filled: tuned alike, with intervals"
+    figure.legend(handles, labels, loc="outside upper center", ncols=2, fontsize=8, title=title)
     return figure
 
 
 def taken_decisions(methods: Sequence[str]) -> Figure:
     """What each decision was worth when a method's settings were chosen: mIoU on validation pictures, from
-    the plain method to the last decision; hollow where the best setting was no better and so not taken."""
-    figure = _figure(9, 2.9)
-    axes = figure.subplots(1, len(methods), sharey=True)
-    for ax, method in zip(np.atleast_1d(axes), methods, strict=True):
+    the plain method down to the last decision; hollow where the best setting was no better and so not
+    taken."""
+    figure = _figure(9, 2.8)
+    axes = np.atleast_1d(figure.subplots(1, len(methods), sharex=True))
+    for ax, method in zip(axes, methods, strict=True):
         rows = decisions(method)
-        for x, (_, setting, value, taken) in enumerate(rows):
-            ax.plot(x, value, "o", color=BLUE, markerfacecolor=BLUE if taken else "none")
-            place = {"xytext": (0, -8), "textcoords": "offset points", "ha": "right", "va": "top"}
-            ax.annotate(setting, (x, value), fontsize=7, rotation=35, **place)
-        ax.set_xticks(range(len(rows)), [row[0] for row in rows], rotation=30, ha="right")
-        ax.set(title=method, ylim=(0.6, 1), xlim=(-0.9, len(rows) - 0.5))
-        ax.grid(axis="y", alpha=0.3)
-    np.atleast_1d(axes)[0].set_ylabel("mIoU, validation")
+        for y, (_, _, value, taken) in enumerate(rows):
+            ax.plot(value, y, "o", color=BLUE, markerfacecolor=BLUE if taken else "none")
+        ax.set_yticks(range(len(rows)), ["as it is", *(setting for _, setting, _, _ in rows[1:])])
+        ax.set(title=method, xlabel="mIoU, validation pictures", ylim=(len(rows) - 0.5, -0.5))
+        ax.grid(axis="x", alpha=0.3)
+    for face, label in ((BLUE, "better, and kept"), ("none", "no better, and dropped")):
+        axes[0].plot([], [], "o", color=BLUE, markerfacecolor=face, label=label)
+    figure.legend(loc="outside upper center", ncols=2, fontsize=8)
     return figure
 
 
@@ -161,6 +196,14 @@ def bars(table: Mapping[str, Mapping[object, float]], label: str) -> Figure:
     return figure
 
 
+MEANING = {
+    "blocks": "grid of the blocks (8 is 8 × 8)",
+    "one step": "its number, 0 is the noisiest",
+    "evenly spaced steps": "how many of 25",
+    "last steps": "how many of 25",
+}
+
+
 def parts(groups: Sequence[str]) -> Figure:
     """The same method with less of a recording: mIoU for each setting of some groups of the ablations."""
     figure = _figure(3.6 * len(groups), 3.2)
@@ -173,7 +216,7 @@ def parts(groups: Sequence[str]) -> Figure:
             else:
                 ax.bar(np.arange(len(labels)) + shift, values, 0.38, color=colour)
                 ax.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
-        ax.set(title=group, ylim=(0, 1))
+        ax.set(title=group, xlabel=MEANING[group], ylim=(0, 1))
         ax.grid(axis="y", alpha=0.3)
     np.atleast_1d(axes)[0].set_ylabel("mIoU, emoji-sim")
     for by, colour, marker in BY:

@@ -20,8 +20,8 @@ PREDICTIONS = {
     "07.1": "the IoU of cat and dog on sixteen pixels",
     "07.2": "two cats: summed over the data set, and averaged over the pictures",
     "07.3": "in how many of a thousand draws one method is ahead of two others",
-    "07.4": "what the score of a wrong word is",
-    "07.5": "which tuned method is first on drawn pictures",
+    "07.4": "the score of a wrong word",
+    "07.5": "how far four methods are apart when all are tuned alike",
     "07.6": "how many of the recorded steps are needed",
 }
 SHOWN, DRAWS = 12, 150  # pictures that an answer of 07.c gets to see, and how often on each data set
@@ -33,7 +33,7 @@ def diagram() -> Figure:
     figure, ax = drawing(12.4, 2.3)
     steps = (
         ("pictures\nwith a truth", "image", "which ones?\nwhose truth?"),
-        ("method", "plain", "what was it told?\ntuned on what?"),
+        ("method", "plain", "what may it know?\ntuned on what?"),
         ("score map\n→ mask", "attention", "who chose\nthe threshold?"),
         ("pixels in both,\nin either", "result", "255? background?"),
         ("one number", "result", "summed or averaged?\nhow sure?\nagainst what control?"),
