@@ -25,12 +25,26 @@ def test_what_the_chapter_says_of_the_stored_measurement() -> None:
     layouts = changed_pictures.layouts()
     assert layouts["kept"]["same"] > layouts["plain"]["same"] + 0.2
     assert 0.85 < layouts["kept"]["drawn"] < 1 == layouts["plain"]["drawn"], "one of twelve is not drawn"
-    for row in changed_pictures.stored("weight"):
-        assert row["own"][0] < changed_pictures.speck() <= row["any"][0], "gone, and something else came"
+    for row, (word, own, anything, what) in zip(
+        changed_pictures.stored("weight"), changed_pictures.weightless(), strict=True
+    ):
+        assert word == row["word"] and what == "another object"
+        assert own == row["own"][0] < changed_pictures.speck() <= row["any"][0] == anything
     before, after = (changed_pictures.all_found(when) for when in ("before", "after"))
     assert len(before) == len(after) == 9 and sum(after) < sum(before)
+    assert before[0] and before[7], "the two pictures of the chapter with a tail alone count as found"
     loss, share = changed_pictures.losses("after").T
     assert loss.shape == (27,) and loss.max() < 0.03 and (share < changed_pictures.speck()).sum() >= 5
+
+
+def test_without_a_word_there_is_its_object_another_or_none(monkeypatch) -> None:
+    rows = [
+        {"word": "cat", "own": [own], "any": [share]}
+        for own, share in ((0.02, 0.02), (0.0, 0.02), (0.0, 0.0))
+    ]
+    monkeypatch.setattr(changed_pictures, "stored", lambda part: rows)
+    found = [what for *_, what in changed_pictures.weightless()]
+    assert found == ["the object", "another object", "nothing"]
 
 
 def test_losses_are_of_the_first_and_the_last_look() -> None:

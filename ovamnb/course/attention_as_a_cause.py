@@ -20,10 +20,10 @@ TITLE = "Attention as a cause"
 PREDICTIONS = {
     "09.1": "what is drawn with another word's keys, values or both",
     "09.2": "which swap leaves the object where it was",
-    "09.3": "what is on the lawn when the cat has weight 0",
+    "09.3": "what is drawn when a word has weight 0",
     "09.4": "how well the other object stays, with and without the first one's layout",
     "09.5": "which grid can be silenced with the least effect",
-    "09.6": "in how many of nine pictures all three are found after the push",
+    "09.6": "in how many pictures all three are found after the push",
 }
 
 
@@ -37,8 +37,8 @@ def diagram() -> Figure:
     v = box(ax, 2.7, 0.15, "to_v", width=1.2)
     weights = box(ax, 5.6, 2.0, "A: which place\nreads which word", "attention", width=2.1)
     heads = box(ax, 8.5, 1.05, "A V\nhead by head", "attention", width=1.7)
-    out = box(ax, 11.0, 1.05, "to_out", width=1.2)
-    result = box(ax, 12.6, 1.05, "+", "image", width=0.7)
+    out = box(ax, 10.75, 1.05, "to_out", width=1.2)
+    result = box(ax, 12.35, 1.05, "added to\nthe places", "image", width=1.2)
     for start, end in (
         (picture, q),
         (text, k),
@@ -55,7 +55,7 @@ def diagram() -> Figure:
     note(ax, 4.35, 1.62, "swap: another word's\nkeys or values", size=9.5)
     note(ax, 4.35, 0.3, "reweight: the values of a word × c", size=9.5)
     note(ax, 9.7, 2.5, "silence: zeros for a head,\nbefore to_out mixes them", size=9.5)
-    note(ax, 9.7, 0.8, "excite: nothing in here;\nit pushes the latents", size=9.5)
+    note(ax, 9.7, 0.8, "excite, not in this layer:\npushes the latents", size=9.5)
     return figure
 
 
@@ -157,7 +157,7 @@ def judge_edit(after, *, before, pipe, third: str = "car") -> tuple[bool, str]:
     texts = [f"a photograph of a {name}" for name in (FIRST, OTHER)]
     cat, house = evidence(pipe, after, texts).tolist()
     kept = mask_iou(*(segment(pipe, image, names).mask(third) for image in (before, after)))
-    said = f"The {third}'s IoU with itself is {kept:.2f}."
+    said = f"The IoU of the two {third}s is {kept:.2f}."
     if house < cat + LEAD:
         return False, f"The model finds a {FIRST} in it, or hardly a {OTHER}. {said}"
     if kept < KEPT:

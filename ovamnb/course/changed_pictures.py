@@ -96,6 +96,17 @@ def where_it_stays() -> Figure:
     return figure
 
 
+def weightless() -> list[tuple[str, float, float, str]]:
+    """For each case, at weight 0: the word, the shares of the picture that show its object and that show any
+    object, and what that means: "the object", "nothing" or "another object"."""
+    found = []
+    for row in stored("weight"):
+        own, anything = (row[of][WEIGHTS.index(0.0)] for of in ("own", "any"))
+        what = "the object" if own >= speck() else "another object" if anything >= speck() else "nothing"
+        found.append((row["word"], own, anything, what))
+    return found
+
+
 def layouts() -> dict[str, dict[str, float]]:
     """ "plain" and "kept" → the mean IoU of the object that both prompts name ("same") and of all objects
     ("all"), and the share of cases that show the new word ("drawn")."""
@@ -130,8 +141,8 @@ def all_found(when: str) -> list[bool]:
 
 
 def losses(when: str) -> np.ndarray:
-    """Of each case and word (n, 2): its loss at the first ("before") or the last look ("after"), and its
-    share of the picture."""
+    """Of each case and word (n, 2): its loss before any push ("before") or at the last one ("after"), and
+    its share of the picture."""
     found = []
     for row in stored("forgotten"):
         steps = sorted(row["losses"], key=int)
@@ -146,7 +157,7 @@ def looked_at_and_drawn() -> Figure:
     sign(figure, STORED)
     for ax, (when, title) in zip(
         figure.subplots(1, 2, sharex=True, sharey=True),
-        {"before": "not pushed, loss at the first look", "after": "pushed, loss at the last push"}.items(),
+        {"before": "not pushed, loss before any push", "after": "pushed, loss at the last push"}.items(),
         strict=True,
     ):
         loss, share = losses(when).T
