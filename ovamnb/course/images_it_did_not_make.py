@@ -38,7 +38,7 @@ def diagram() -> Figure:
         ("picture", "image", "sections 1, 8"),
         ("picture\nwith noise", "image", "sections 1, 5"),
         ("UNet,\none pass", "plain", ""),
-        ("maps of the\nclass, one\neach grid", "attention", "section 3"),
+        ("maps of the\nclass, one\nfor each grid", "attention", "section 3"),
         ("weighted\nsum", "attention", "section 3"),
         ("completed", "attention", "section 3"),
         ("stretched\nto 0…1\n(min-max)", "attention", "section 2"),
@@ -224,9 +224,9 @@ SEGMENTATION = Exercise(
 def yours_or_ours(mine: Callable) -> Callable:
     """The reader's segmentation, as soon as it is right, else `segmented`; a line says which."""
     if verdict_of(SEGMENTATION, mine).right:
-        print("Your function cuts the picture.")
+        print("Your function segments the picture.")
         return mine
-    print("The course's function cuts the picture, until yours is right.")
+    print("The course's function segments the picture, until yours is right.")
     return segmented
 
 
