@@ -19,7 +19,7 @@ PREDICTIONS: dict[str, str] = {
     "03.2": "which token of a text gets the most attention",
     "03.3": "what padding changes in a map",
     "03.4": "beside which words two maps are least alike",
-    "03.5": "which way of asking costs the most",
+    "03.5": "which kind of text costs the most IoU",
     "03.6": "on which rank of 20 000 words cat stands, at a place on the cat",
 }
 
@@ -36,7 +36,7 @@ def diagram() -> Figure:
 
     kept = box(ax, 3.5, 1.85, "queries Q, recorded", "image", width=2.2, height=0.65)
     arrow(ax, unet, kept)
-    note(ax, 0.1, 2.15, "asked later, as often as you like")
+    note(ax, 0.1, 2.15, "any text, later, as often as you like")
     softmax = box(ax, 6.5, 0.6, "softmax\nover the tokens\nof this text", "attention", width=1.6, height=1.2)
     arrow(ax, kept, softmax, curve=-0.15)
     keys = box(ax, 3.5, 0.85, "new keys K′ = W_K X′", width=2.2, height=0.7)
@@ -136,7 +136,7 @@ def judge_text(text: str, *, trace: Trace, word: str, mask: Tensor) -> tuple[boo
     if mine < plain + 0.05:
         hint = "What else is in the picture, and takes nothing yet because no word names it?"
     else:
-        hint = "Is everything in the picture named? The order and the little words count, too."
+        hint = "Is everything in the picture named? The order and the other words count, too."
     return False, f"{said}; {plain + MARGIN:.2f} is wanted. {hint}"
 
 

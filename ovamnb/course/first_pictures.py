@@ -127,5 +127,6 @@ def _draw_masks(ax: Axes, image, masks: Masks) -> None:
         rows, columns = np.nonzero(masks[name].numpy())
         ax.text(columns.mean(), rows.mean(), name, ha="center", va="center", fontsize=9, color="white")
     ax.imshow(flat)
-    ax.set(xticks=[], yticks=[], title="true masks")
+    ax.set(xticks=[], yticks=[], title="segmenter's masks")
+    ax.text(w - 5, h - 5, "grass", ha="right", va="bottom", fontsize=9, color="0.3")
     ax.set_axis_on()

@@ -48,7 +48,7 @@ def draw_accuracy(row: str = "16×16", place: str = "mask") -> Figure:
     ax.plot(at, chance, ":", color="0.4", label="any order (chance)")
     ax.plot([], [], "o--", color="0.4", markerfacecolor="white", label="the other object's place")
     ax.set_xticks(at, [f"first {k}" if k > 1 else "first" for k in found["first"]])
-    ax.set(ylabel="part of the objects", ylim=(-0.03, 1), xlim=(-0.2, len(at) - 0.8))
+    ax.set(ylabel="share of the objects", ylim=(-0.03, 1), xlim=(-0.2, len(at) - 0.8))
     ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
     sign(figure, f"stored results, {found['scenes']} scenes" if "scenes" in found else "stored results")
     return figure

@@ -156,7 +156,7 @@ EXERCISES: tuple[Exercise | Open, ...] = (
     Open("00.a", "A word that finds the car", _finds_the_car, stars=1),
     Exercise(
         name="00.b",
-        title="The judge of a map",
+        title="Where a map lies",
         stars=2,
         cases=_cases,
         right=_lies_on,
@@ -177,7 +177,7 @@ EXERCISES: tuple[Exercise | Open, ...] = (
                 lambda heat, masks: {name: float(heat[mask].mean()) for name, mask in masks.items()}
             ),
         },
-        says="A fair judge compares means: large and small regions count alike.",
+        says="Means are fair: large and small regions count alike.",
         otherwise="For each mask, take the heat inside it, then its mean; give back the name of the largest.",
     ),
     Open("00.c", "Three strangers on the cat", _is_a_stranger),
