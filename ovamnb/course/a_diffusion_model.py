@@ -15,7 +15,7 @@ from . import denoising_films
 from .exercises import Exercise, Open, verdict_of
 from .start_here import best_block
 
-TITLE = "A diffusion model in ten minutes"
+TITLE = "A diffusion model from the inside"
 PREDICTIONS: dict[str, str] = {
     "01.1": "how many times fewer numbers the latents have than the picture",
     "01.2": "the timestep at which picture and noise weigh the same",
