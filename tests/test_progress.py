@@ -44,7 +44,7 @@ def chapter(monkeypatch, tmp_path):
 def shown(monkeypatch):
     """What a notebook would be handed to display: one mapping of kinds for each output."""
     found = []
-    monkeypatch.setattr("IPython.display.publish_display_data", found.append)
+    monkeypatch.setattr(predictions, "publish", found.append)
     return found
 
 
@@ -61,6 +61,14 @@ class TestAPredictionThatIsNotMade:
         assert "secret" not in output["text/plain"]
         before, folded = output["text/html"].split("<details>")
         assert "secret" not in before and "the secret &lt;word&gt;" in folded
+
+    def test_starts_no_shell_where_there_is_none(self, capsys):
+        from IPython.core.interactiveshell import InteractiveShell
+
+        before = InteractiveShell.initialized()
+        with ov.predict("00.1", None, ("a", "b")) as answer:
+            answer("a")
+        assert InteractiveShell.initialized() is before and "✎ Write" in capsys.readouterr().out
 
     def test_names_what_is_missing_of_several(self, shown):
         said, expects = {"x": 1.0, "y": None}, {"x": float, "y": ("a", "b")}

@@ -170,8 +170,6 @@ def _short(value: Any) -> str:
 
 def _ask(title: str, said: Any, expects: Expects, folded: Any) -> None:
     """Ask for a prediction, with the answer folded away beneath."""
-    from IPython.display import publish_display_data
-
     missing = [str(key) for key, value in said.items() if value is None] if isinstance(said, Mapping) else []
     which = f" (still None: {', '.join(missing)})" if missing else ""
     text = f"{PEN} Write your prediction first{which}, then run both cells again. To predict: {title}."
@@ -188,9 +186,22 @@ def _ask(title: str, said: Any, expects: Expects, folded: Any) -> None:
     question = "<br>".join(map(escape, text.splitlines()))
     answer = f"<details><summary>Only reading? The answer</summary>{inside}</details>"
     html = f"<p>{question}</p>{answer}"
-    publish_display_data({"text/plain": text, "text/html": html})
+    publish({"text/plain": text, "text/html": html})
     if folded.stderr:
         print(folded.stderr, file=sys.stderr, end="")
+
+
+def publish(data: dict[str, str]) -> None:
+    """Display something in a notebook; elsewhere print its text. (IPython would start a shell of its own there,
+    which takes over the display hook of the whole process.)"""
+    from IPython.core.interactiveshell import InteractiveShell
+
+    if InteractiveShell.initialized():
+        from IPython.display import publish_display_data
+
+        publish_display_data(data)
+    else:
+        print(data["text/plain"])
 
 
 def _open_figures() -> set[int]:
