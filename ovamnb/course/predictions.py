@@ -192,8 +192,8 @@ def _ask(title: str, said: Any, expects: Expects, folded: Any) -> None:
 
 
 def publish(data: dict[str, str]) -> None:
-    """Display something in a notebook; elsewhere print its text: IPython would start a shell of its own there,
-    which takes over the whole process's display hook."""
+    """Display something in a notebook; elsewhere print its text, since IPython would start a shell there and
+    take over the display hook of the whole process."""
     from IPython.core.interactiveshell import InteractiveShell
 
     if InteractiveShell.initialized():
