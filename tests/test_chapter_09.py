@@ -10,7 +10,8 @@ from ovamnb import intervene
 from ovamnb.course import attention_as_a_cause as chapter
 from ovamnb.course import changed_pictures
 from ovamnb.course.exercises import verdict_of
-from ovamnb.course.silent_head import RIGHT, SILENCING, UNKNOWN, quiet, watch
+from ovamnb.course.silencing_ideas import SILENCING
+from ovamnb.course.silent_head import RIGHT, UNKNOWN, quiet, watch
 
 EDIT = next(exercise for exercise in chapter.EXERCISES if exercise.name == "09.c")
 WIDE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (12, 17, 3), dtype=np.uint8))

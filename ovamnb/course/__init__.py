@@ -36,7 +36,8 @@ labels_out_of_words.py     08
 synthetic_tables.py        what is stored of the synthetic sets
 synthetic_pictures.py      drawn pictures with labels: made, shown, learned from
 attention_as_a_cause.py    09
-silent_head.py             exercise b, one head silenced from nothing
+silent_head.py             one head silenced from nothing, and what a run of it shows
+silencing_ideas.py         exercise b: the wrong ways, and the check that knows them
 changed_pictures.py        pictures beside what became of them, and what was measured
 where_it_goes_wrong.py     10
 absent_words.py            what words answer for pictures that do not show them

@@ -14,7 +14,7 @@ from ..intervene import mask_iou
 from ..plot.diagrams import arrow, box, drawing, note
 from ..segmentation import segment
 from .exercises import Exercise, Open
-from .silent_head import SILENCING
+from .silencing_ideas import SILENCING
 
 TITLE = "Attention as a cause"
 PREDICTIONS = {

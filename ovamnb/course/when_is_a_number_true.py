@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..evaluation.metrics import confusion, mean_iou
-from ..plot.diagrams import arrow, box, drawing, note
+from ..plot.diagrams import questions
 from .exercises import Exercise, Open
 from .score_tables import counts, miou
 
@@ -30,20 +29,15 @@ Pictures = Sequence[tuple[Tensor, Tensor]]  # labels and truth, (h, w) each
 
 def diagram() -> Figure:
     """From pictures to a published number, with the question that each step raises."""
-    figure, ax = drawing(12.4, 2.3)
-    steps = (
-        ("pictures\nwith a truth", "image", "which ones?\nwhose truth?"),
-        ("method", "plain", "what may it know?\ntuned on what?"),
-        ("score map\n→ mask", "attention", "who chose\nthe threshold?"),
-        ("pixels in both,\nin either", "result", "255? background?"),
-        ("one number", "result", "summed or averaged?\nhow sure?\nagainst what control?"),
+    return questions(
+        (
+            ("pictures\nwith a truth", "image", "which ones?\nwhose truth?"),
+            ("method", "plain", "what may it know?\ntuned on what?"),
+            ("score map\n→ mask", "attention", "who chose\nthe threshold?"),
+            ("pixels in both,\nin either", "result", "255? background?"),
+            ("one number", "result", "summed or averaged?\nhow sure?\nagainst what control?"),
+        )
     )
-    boxes = [box(ax, 0.2 + 2.45 * i, 1.3, text, kind, width=1.9) for i, (text, kind, _) in enumerate(steps)]
-    for start, end in pairwise(boxes):
-        arrow(ax, start, end)
-    for (x, _, width, _), (_, _, question) in zip(boxes, steps, strict=True):
-        note(ax, x + width / 2, 1.1, question, ha="center")
-    return figure
 
 
 def _labelled(generator: torch.Generator, h: int = 9, w: int = 11, wide: int = 4) -> tuple[Tensor, Tensor]:

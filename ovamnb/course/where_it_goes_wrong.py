@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..plot.diagrams import arrow, box, drawing, note
+from ..plot.diagrams import questions
 from .absent_words import STATISTICS, Answers, auc, threshold
 from .exercises import Exercise, Open
 
@@ -28,20 +27,15 @@ Statistic = Callable[[int, Tensor, Tensor], float]
 
 def diagram() -> Figure:
     """From a doubtful map to a verdict whose mistakes have been counted."""
-    figure, ax = drawing(12.4, 2.3)
-    steps = (
-        ("a map that\nlooks right", "attention", "is the thing there at all?"),
-        ("one number\nof the map", "plain", "peak? mean? peak / mean?\nthe statistic"),
-        ("there / not there\nmany known cases", "image", "how well does it separate?\nAUC"),
-        ("a threshold", "plain", "chosen on validation:\nat most 10 % false alarms"),
-        ("a verdict", "result", "checked on test scenes:\nfound, false alarms"),
+    return questions(
+        (
+            ("a map that\nlooks right", "attention", "is the thing there at all?"),
+            ("one number\nof the map", "plain", "peak? mean? peak / mean?\nthe statistic"),
+            ("there / not there\nmany known cases", "image", "how well does it separate?\nAUC"),
+            ("a threshold", "plain", "chosen on validation:\nat most 10 % false alarms"),
+            ("a verdict", "result", "checked on test scenes:\nfound, false alarms"),
+        )
     )
-    boxes = [box(ax, 0.2 + 2.45 * i, 1.3, text, kind, width=1.9) for i, (text, kind, _) in enumerate(steps)]
-    for start, end in pairwise(boxes):
-        arrow(ax, start, end)
-    for (x, _, width, _), (_, _, question) in zip(boxes, steps, strict=True):
-        note(ax, x + width / 2, 1.1, question, ha="center")
-    return figure
 
 
 def _pairs(ties: float, sign: int = 1) -> Callable[[Tensor, Tensor], float]:

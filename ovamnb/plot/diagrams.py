@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -146,6 +147,17 @@ def cells(
 def note(ax: Axes, x: float, y: float, text: str, *, size: float = 8.5, ha: str = "left") -> None:
     """Words beside a drawing, their upper corner at (x, y)."""
     ax.text(x, y, text, ha=ha, va="top", fontsize=size, linespacing=1.3, color=INK)
+
+
+def questions(steps: Sequence[tuple[str, str, str]]) -> Figure:
+    """A row of boxes joined by arrows, with a question below each: (text, kind, question)."""
+    figure, ax = drawing(2.45 * len(steps) + 0.15, 2.3)
+    boxes = [box(ax, 0.2 + 2.45 * i, 1.3, text, kind, width=1.9) for i, (text, kind, _) in enumerate(steps)]
+    for start, end in pairwise(boxes):
+        arrow(ax, start, end)
+    for (x, _, width, _), (_, _, question) in zip(boxes, steps, strict=True):
+        note(ax, x + width / 2, 1.1, question, ha="center")
+    return figure
 
 
 def _ends(
