@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import runpy
 import socket
+import subprocess
 import sys
 import time
 from functools import cache
@@ -78,6 +79,21 @@ def wait_until(there, processes: list, seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while not there() and all(process.is_alive() for process in processes) and time.monotonic() < deadline:
         time.sleep(0.02)
+
+
+def on_pretend_device(code: str) -> list[str]:
+    """The words that `code` prints with the imitated device on (`accelerator`), in a process of its own: a
+    process that has imported it has an accelerator for good, and `load_pipeline` would take it."""
+    tests = Path(__file__).parent
+    head = (
+        f"import sys; sys.path[:0] = [{str(tests.parent)!r}, {str(tests)!r}]\n"
+        "import torch, accelerator\nimport ovamnb as ov\n"
+        "with accelerator.Accelerator() as device:\n"
+    )
+    code = head + "".join(f"    {line}\n" for line in code.splitlines())
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert not done.returncode, done.stderr[-2000:]
+    return done.stdout.split()
 
 
 @cache

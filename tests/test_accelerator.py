@@ -5,31 +5,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from shared_fixtures import on_pretend_device
 from test_filters import small_blip
 
 TESTS = Path(__file__).parent
 
 
-def run(*arguments):
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=TESTS.parent)
-
-
-def script(code):
-    """What a script prints with the accelerator on."""
-    head = (
-        f"import sys; sys.path[:0] = [{str(TESTS.parent)!r}, {str(TESTS)!r}]\n"
-        "import torch, accelerator\nimport ovamnb as ov\n"
-        "with accelerator.Accelerator() as device:\n"
-    )
-    done = run("-c", head + "".join(f"    {line}\n" for line in code.splitlines()))
-    assert not done.returncode, done.stderr[-2000:]
-    return done.stdout.split()
-
-
 @pytest.mark.slow
 class TestTheImitation:
     def test_tensors_of_two_devices_do_not_meet(self):
-        said = script(
+        said = on_pretend_device(
             "far, near = torch.ones(2, device='pretend'), torch.ones(2)\n"
             "try:\n    far + near\nexcept RuntimeError as error:\n    print('refused', 'cpu' in str(error))\n"
             "print((far + torch.tensor(1.0)).sum().item(), far[torch.tensor([0])].cpu().tolist()[0])"
@@ -37,7 +22,7 @@ class TestTheImitation:
         assert said == ["refused", "True", "4.0", "1.0"]
 
     def test_only_indices_may_be_elsewhere(self):
-        said = script(
+        said = on_pretend_device(
             "far, near, at = torch.ones(2, device='pretend'), torch.ones(2), torch.tensor([1, 0])\n"
             "def put(): far[at] = near\n"
             "for wrong in (lambda: near[at.to('pretend')], lambda: near[far > 0], put):\n"
@@ -47,7 +32,7 @@ class TestTheImitation:
         assert said == ["True"] * 3
 
     def test_copies_and_waits_are_counted(self):
-        said = script(
+        said = on_pretend_device(
             "far = torch.ones(2, device='pretend')\nprint(device.copies, device.waits)\n"
             "far.cpu()\nprint(device.copies, device.waits)\n"
             "far.sum().item()\nprint(device.copies, device.waits)"
@@ -57,12 +42,12 @@ class TestTheImitation:
 
 @pytest.mark.slow
 def test_the_best_device_is_found():
-    assert script("from ovamnb.pipelines import find_device\nprint(find_device())") == ["pretend"]
+    assert on_pretend_device("from ovamnb.pipelines import find_device\nprint(find_device())") == ["pretend"]
 
 
 @pytest.mark.slow
 def test_from_a_prompt_to_a_mask_and_a_token():
-    said = script(
+    said = on_pretend_device(
         "pipe = ov.load_pipeline()\npipe.set_progress_bar_config(disable=True)\n"
         "print(pipe.unet.device)\n"
         "with ov.record(pipe, self_attention=(32,)) as trace:\n"
@@ -81,7 +66,7 @@ def test_from_a_prompt_to_a_mask_and_a_token():
 def test_recording_does_not_make_the_device_wait(share, copies):
     """Beyond what the generation itself reads, a step waits for nothing; it copies only what finds no room on
     the device: the queries of nine blocks."""
-    said = script(
+    said = on_pretend_device(
         f"import ovamnb.buffers\novamnb.buffers.SHARE = {share}\n"
         "pipe = ov.load_pipeline()\npipe.set_progress_bar_config(disable=True)\n"
         "def cost(steps, recorded):\n"
@@ -99,7 +84,7 @@ def test_recording_does_not_make_the_device_wait(share, copies):
 
 @pytest.mark.slow
 def test_a_trace_moves_and_answers_there():
-    said = script(
+    said = on_pretend_device(
         "pipe = ov.load_pipeline()\npipe.set_progress_bar_config(disable=True)\n"
         "with ov.record(pipe, self_attention=(32,), device=None) as trace:\n"
         "    pipe('a cat', num_inference_steps=2, output_type='latent')\n"
@@ -115,7 +100,7 @@ def test_a_trace_moves_and_answers_there():
 @pytest.mark.slow
 def test_every_method_of_the_evaluation_runs_on_it():
     """On a drawn and on a given picture, with words and with tokens."""
-    said = script(
+    said = on_pretend_device(
         "import tempfile\nfrom pathlib import Path\nfrom conftest import sd_pipeline\n"
         "from ovamnb.evaluation.methods import METHODS\nfrom ovamnb.evaluation.run import Evaluation\n"
         "from test_evaluation import Drawn, Few\n"
@@ -135,7 +120,7 @@ def test_every_method_of_the_evaluation_runs_on_it():
 
 @pytest.mark.slow
 def test_a_synthetic_set_is_made_on_it():
-    said = script(
+    said = on_pretend_device(
         "import tempfile\nfrom pathlib import Path\nfrom ovamnb.synthesize import __main__ as synthesize\n"
         "from test_synthesize import CLASSES, EVERYTHING, OPTIONS\n"
         "folder = Path(tempfile.mkdtemp(), 'set')\n"
@@ -147,7 +132,7 @@ def test_a_synthetic_set_is_made_on_it():
 
 @pytest.mark.slow
 def test_clip_is_on_it_and_encodes_a_class_once():
-    said = script(
+    said = on_pretend_device(
         "from PIL import Image\nfrom ovamnb.evidence import ClipFilter\n"
         "keep, image, texts = ClipFilter.load('bundled'), Image.new('RGB', (128, 128)), []\n"
         "keep.model.text_model.register_forward_hook(lambda *seen: texts.append(str(seen[2][0].device)))\n"
@@ -161,7 +146,7 @@ def test_clip_is_on_it_and_encodes_a_class_once():
 def test_blip_is_on_it(tmp_path):
     for part in small_blip():
         part.save_pretrained(tmp_path)
-    said = script(
+    said = on_pretend_device(
         "from PIL import Image\nfrom ovamnb.evidence import BlipCaptioner\n"
         f"there, here = (BlipCaptioner.load({str(tmp_path)!r}, device=name) for name in (None, 'cpu'))\n"
         "image = Image.new('RGB', (16, 16), 'red')\n"
@@ -173,5 +158,6 @@ def test_blip_is_on_it(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("number", ["01", "04"])
 def test_a_chapter_runs_on_it(number):
-    done = run(str(TESTS / "play.py"), number, "--device", "pretend")
+    command = [sys.executable, str(TESTS / "play.py"), number, "--device", "pretend"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert not done.returncode, done.stdout + done.stderr[-1000:]

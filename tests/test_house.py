@@ -77,6 +77,15 @@ def test_there_are_no_circles():
     list(TopologicalSorter({name: imports(path) for name, path in MODULES.items()}).static_order())
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").glob("test_*.py")), ids=lambda path: path.stem)
+def test_no_test_imports_the_pretend_device(path):
+    """Every other test of the process would have it, too: `shared_fixtures.on_pretend_device` starts one."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    named = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    named |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    assert "accelerator" not in named
+
+
 def test_no_file_name_comes_twice():
     names = Counter(path.name for path in FILES if not path.name.startswith("__"))
     assert not {name: count for name, count in names.items() if count > 1}

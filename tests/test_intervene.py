@@ -4,12 +4,11 @@ import contextlib
 import functools
 import json
 
-import accelerator
 import numpy as np
 import pytest
 import torch
 from conftest import generate, hooks_of, sd_pipeline, word_tokenizer, xl_pipeline
-from shared_fixtures import bundled_pipe
+from shared_fixtures import bundled_pipe, on_pretend_device
 
 import ovamnb as ov
 from ovamnb import intervene
@@ -145,14 +144,19 @@ class TestAll:
                 i for i, row in enumerate(said(halves=halves, blocks=[(12, 8)])[0]) if (row == 0).all()
             ] == silent
 
-    def test_a_pretend_gpu_and_half_precision(self):
-        with accelerator.Accelerator():
-            pipe = sd_pipeline().to("pretend")
-            for make in WITHS.values():
-                with make(pipe):
-                    draw(pipe)
-            with intervene.keep_layout(pipe, PROMPT, OTHER):
-                draw(pipe, [PROMPT, OTHER], twins=2)
+    @pytest.mark.slow
+    def test_on_another_device(self):
+        said = on_pretend_device(
+            "from test_intervene import OTHER, PROMPT, WITHS, draw, intervene, sd_pipeline\n"
+            "pipe = sd_pipeline().to('pretend')\n"
+            "for make in WITHS.values():\n"
+            "    with make(pipe):\n        print(draw(pipe).device)\n"
+            "with intervene.keep_layout(pipe, PROMPT, OTHER):\n"
+            "    print(draw(pipe, [PROMPT, OTHER], twins=2).device)\n"
+        )
+        assert said == ["pretend:0"] * (len(WITHS) + 1)
+
+    def test_half_precision(self):
         pipe = sd_pipeline().to(torch.bfloat16)
         for make in WITHS.values():
             with make(pipe):
