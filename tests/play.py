@@ -29,7 +29,7 @@ def play(path: Path) -> list[str]:
 
     from workshop.measure import chapters
 
-    names: dict[str, object] = {"__name__": "__main__"}
+    names = chapters.variables_at_first()
     failed = []
     for cell in chapters.cells(path):
         try:

@@ -177,10 +177,11 @@ class TestChapter:
 
 @cache
 def played(number: str) -> dict:
-    """The variables that a chapter's exercises stand among: the cells they need, run once."""
+    """The variables among which a chapter's exercises and solutions stand: the cells they need, run once."""
     cells = code_of(number)
     asking = [cell for cell in cells if calls(cell.code, "check")]
-    names = {name for cell in asking for name in chapters.names_in(cell.code)[1]}
+    written = [cell.code for cell in asking] + [code for code, _ in solutions(number).values()]
+    names = {name for code in written for name in chapters.names_in(code)[1]}
     wanted = [cell for cell in chapters.needed(cells, names) if cell not in asking]
     return chapters.run(wanted)
 

@@ -34,6 +34,12 @@ def test_only_what_a_name_needs_is_run(notebook: Path) -> None:
     assert chapters.run(own)["size"] == pytest.approx(28.274, abs=1e-3)
 
 
+def test_a_cell_may_show_something_as_in_jupyter(tmp_path: Path, capsys) -> None:
+    nbformat.write(new_notebook(cells=[new_code_cell("display('a mask')")]), tmp_path / "03_shown.ipynb")
+    chapters.run(chapters.cells(tmp_path / "03_shown.ipynb"))
+    assert "a mask" in capsys.readouterr().out
+
+
 def test_both_sides_of_an_order_are_noted(notebook: Path, monkeypatch) -> None:
     own = [cell for cell in chapters.cells(notebook) if "1 / 0" not in cell.code]
     monkeypatch.setattr(chapters, "cells", lambda path: own)

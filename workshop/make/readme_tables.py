@@ -180,7 +180,7 @@ def why() -> str:
     kinds = {
         "ours": "generated | attention's",
         "paper": "generated | attention's, by OVAM's steps",
-        "judge": "generated | the judge's",
+        "judge": "generated | the segmenter's",
         "attention": "rendered | attention's",
         "exact": "rendered | exact",
     }

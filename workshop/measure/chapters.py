@@ -11,6 +11,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
+from IPython.display import display
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
@@ -66,10 +67,15 @@ def names_in(code: str) -> tuple[set[str], set[str]]:
     return binds, reads
 
 
+def variables_at_first(**more) -> dict[str, object]:
+    """What a notebook's first cell finds: `display`, as in Jupyter. Here it prints what it would show."""
+    return {"__name__": "__main__", "display": display, **more}
+
+
 def run(chapter: list[Cell], compiled: Callable | None = None, variables: dict | None = None) -> dict:
     """Run cells one after the other; all their variables. `compiled` makes code of a cell, else `compile`."""
     matplotlib.use("Agg")
-    variables = {"__name__": "__main__"} if variables is None else variables
+    variables = variables_at_first() if variables is None else variables
     try:
         for cell in chapter:
             name = f"<cell {cell.number}>"

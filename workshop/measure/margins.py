@@ -79,7 +79,7 @@ def measure(path: Path) -> list[tuple[str, float]]:
         tree = ast.fix_missing_locations(_Noted(cell.number).visit(ast.parse(cell.code)))
         return compile(tree, f"<cell {cell.number}>", "exec")
 
-    chapters.run(chapters.cells(path), compiled, {"__name__": "__main__", "__note__": note})
+    chapters.run(chapters.cells(path), compiled, chapters.variables_at_first(__note__=note))
     return found
 
 
