@@ -471,7 +471,16 @@ class TestExcite:
         with pytest.raises(ValueError, match="one picture at a time"):
             with intervene.excite(pipe, PROMPT, ["cat"]) as push:
                 draw(pipe, [PROMPT] * 2, callback_on_step_end=push)
+        with pytest.raises(ValueError, match="between two steps; this generation has only one"):
+            with intervene.excite(pipe, PROMPT, ["cat"]) as push:
+                draw(pipe, steps=1, callback_on_step_end=push)
         assert hooks_of(pipe.unet) == 0
+
+    @pytest.mark.parametrize(("count", "pushed"), [(2, [1]), (3, [1]), (4, [1]), (6, [1, 2])])
+    def test_the_first_half_is_pushed_and_never_nothing(self, pipe, count, pushed):
+        with intervene.excite(pipe, PROMPT, ["cat"]) as push:
+            draw(pipe, steps=count, callback_on_step_end=push)
+        assert list(push.losses) == pushed
 
 
 class TestEffects:

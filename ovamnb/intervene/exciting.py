@@ -61,6 +61,8 @@ class Push:
         """diffusers' `callback_on_step_end`: the latents (image, channel, h, w) of the next step, pushed."""
         following = step + 1
         timesteps = pipe.scheduler.timesteps
+        if len(timesteps) < 2:
+            raise ValueError("Latents are pushed between two steps; this generation has only one.")
         if following >= len(timesteps) or not self._counts(following, len(timesteps)):
             return {}
         latents = kwargs["latents"]
@@ -76,7 +78,7 @@ class Push:
         return {"latents": pushed}
 
     def _counts(self, step: int, count: int) -> bool:
-        return step in self.steps if self.steps is not None else step < count // 2
+        return step in self.steps if self.steps is not None else step < max(2, count // 2)
 
     def look(self, latents: Tensor, timestep: Tensor) -> tuple[Tensor, Tensor]:
         """The loss of each word (word,) at these latents, and the gradient of the largest, like them."""
@@ -158,12 +160,13 @@ def excite(
     gradients. Nothing in the attention is changed, and no weight: only where the generation stands.
 
     `rate`: α of the first step, falling as the authors'. `steps`: before which of them to push, from 1 on;
-    None for the first half. `targets`: {step: what each word's map must reach at its best place}, pushed
-    until it does or `most` times; the authors have {0: .05, 10: .5, 20: .8} of 50 steps. `blocks`: whose maps
-    count, as for `Trace.maps`; None for all but the mid's. `sharpness`: the authors' factor before the
-    softmax over words, see `among_words`.
+    None for the first half, of two or three steps before the second. `targets`: {step: what each word's map
+    must reach at its best place}, pushed until it does or `most` times; the authors have {0: .05, 10: .5,
+    20: .8} of 50 steps. `blocks`: whose maps count, as for `Trace.maps`; None for all but the mid's.
+    `sharpness`: the authors' factor before the softmax over words, see `among_words`.
 
-    Raises KeyError for a word that is not in the prompt, and ValueError for a batch of several pictures.
+    Raises KeyError for a word that is not in the prompt, and ValueError for a batch of several pictures or a
+    generation of one step.
     """
     checks.number("rate", rate, 0, above=True)
     checks.number("sharpness", sharpness, 0, above=True)
