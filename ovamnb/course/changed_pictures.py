@@ -107,6 +107,51 @@ def weightless() -> list[tuple[str, float, float, str]]:
     return found
 
 
+def silenced() -> dict[str, dict[str, float]]:
+    """Layer → {what was silenced there: the mean IoU of what is then drawn with the plain picture's object},
+    in the order in which the UNet runs. What: a head's number, "all" of them, or "self", the self-attention
+    beside it."""
+    layers: dict[str, list[dict]] = {}
+    for row in sorted(
+        stored("silence"), key=lambda row: ("down", "mid", "up").index(row["block"].split("_")[0])
+    ):
+        stage, *numbers = row["block"].replace("_blocks", "").replace("_block", "").split(".")
+        where = ".".join(part for part in numbers[:3] if part.isdigit() and stage != "mid")
+        layers.setdefault(f"{stage} {where}".strip() + " · {}×{}".format(*row["grid"]), []).append(row)
+    return {
+        layer: {
+            part: float(np.mean([row[part]["iou"] for row in same]))
+            for part, said in same[0].items()
+            if isinstance(said, dict)
+        }
+        for layer, same in layers.items()
+    }
+
+
+def one_by_one() -> Figure:
+    """`silenced`, a layer in each row and in colours: the darker, the less of the object is left."""
+    found = silenced()
+    heads = sorted({part for each in found.values() for part in each if part.isdigit()}, key=int)
+    columns = {head: f"head {head}" for head in heads} | {"all": "all heads", "self": "self-\nattention"}
+    table = np.array([[each.get(part, np.nan) for part in columns] for each in found.values()])
+    figure = new_figure(5.6, 0.27 * len(found) + 0.75)
+    sign(figure, STORED)
+    ax = figure.subplots()
+    shown = ax.imshow(table, vmin=0, vmax=1, cmap="cividis", aspect="auto")
+    for (i, j), value in np.ndenumerate(table):
+        if np.isfinite(value):
+            ax.text(
+                j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color="k" if value > 0.5 else "w"
+            )
+    ax.axvline(len(heads) - 0.5, color="white", lw=3)
+    ax.set_xticks(range(len(columns)), columns.values(), fontsize=8)
+    ax.set_yticks(range(len(found)), found, fontsize=8)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    figure.colorbar(shown, ax=ax, label="IoU with the\nplain object")
+    return figure
+
+
 def layouts() -> dict[str, dict[str, float]]:
     """ "plain" and "kept" → the mean IoU of the object that both prompts name ("same") and of all objects
     ("all"), and the share of cases that show the new word ("drawn")."""

@@ -1,4 +1,4 @@
-"""What attention causes: `python -m workshop.measure.cause`, some ten minutes of a free core by an estimate.
+"""What attention causes: `python -m workshop.measure.cause`, half an hour of a core.
 
 Pictures that the bundled model draws under the interventions of `ovamnb.intervene`, read by the judge, a
 segmenter that never sees attention. Nothing is chosen: concepts come in turn, and the number of a case is its
@@ -31,6 +31,7 @@ from ovamnb.pipelines import BUNDLED, load_pipeline
 from ovamnb.plumbing.command import ends, positive
 from ovamnb.plumbing.english import with_article
 from ovamnb.plumbing.files import write_text
+from ovamnb.recorder import record
 from ovamnb.unet import attentions
 
 from ..train.oracle import JUDGE, Oracle, load_oracle
@@ -162,8 +163,9 @@ def silence(stage: Stage, i: int) -> Iterator[dict]:
     cross, _ = attentions(stage.pipe.unet, False)
     name, _, ground = case(i, 4)
     prompt = f"a photograph of {with_article(name)} {ground}"
-    [plain] = stage.draw([prompt], i)
-    object_ = stage.mask(plain, name)
+    with record(stage.pipe, steps=1) as trace:
+        [plain] = stage.draw([prompt], i)
+    object_ = stage.mask(plain)
     for block, attn in cross.items():
         beside = block.replace("attn2", "attn1")
         trials = [({"heads": head}, block) for head in range(attn.heads)]
@@ -174,7 +176,8 @@ def silence(stage: Stage, i: int) -> Iterator[dict]:
             drawn = stage.draw([prompt] * len(trials), i)
         labels = [*map(str, range(attn.heads)), "all", "self"]
         yield {
-            "prompt": prompt, "word": name, "seed": i, "block": block, "plain": share(object_),
+            "prompt": prompt, "word": name, "seed": i, "block": block,
+            "grid": trace.blocks[block].grid, "plain": share(object_),
             **{
                 label: {
                     "changed": [round(part, 4) for part in intervene.effect(plain, image, object_)],
@@ -191,7 +194,7 @@ PARTS = {
     "layout": (layout, 20),
     "weight": (weight, 10),
     "forgotten": (forgotten, 20),
-    "silence": (silence, 2),
+    "silence": (silence, 6),
 }
 """name → (what measures a case, how many there are)"""
 
@@ -204,7 +207,7 @@ def main(arguments: list[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"some of {', '.join(PARTS)} (default: all)")
-    parser.add_argument("--cases", type=positive, help="of each part (default: 20; 10 weights, 2 of silence)")
+    parser.add_argument("--cases", type=positive, help="of each part (default: 20; 10 weights, 6 of silence)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where they go (default: the assets)")
     given = parser.parse_args(arguments)
     if unknown := set(given.parts) - set(PARTS):
