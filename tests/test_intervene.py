@@ -12,7 +12,6 @@ from shared_fixtures import bundled_pipe, on_pretend_device
 
 import ovamnb as ov
 from ovamnb import intervene
-from ovamnb.course import changed_pictures
 from ovamnb.intervene.exciting import among_words
 from ovamnb.intervene.keeping import through
 from ovamnb.maps import attention
@@ -541,23 +540,6 @@ class TestMeasured:
             for way in ("plain", "kept")
         ]
         assert drawn[0] == 1 and 0.7 < drawn[1] < 1, "the price: sometimes the new word is not drawn"
-
-    def test_no_head_is_needed_and_one_self_attention_is(self):
-        found = changed_pictures.silenced()
-        finest = list(found)[-2]
-        heads = {
-            (layer, part): iou
-            for layer, each in found.items()
-            for part, iou in each.items()
-            if part.isdigit()
-        }
-        worst = min(heads, key=heads.get)
-        assert worst[0] == next(iter(found)) and heads[worst] > 0.5
-        assert found[finest]["self"] < 0.3 and found[finest]["all"] > 0.7 and "32×32" in finest
-
-    def test_a_push_does_not_bring_more_words_back(self):
-        before, after = (sum(changed_pictures.all_found(when)) for when in ("before", "after"))
-        assert after <= before
 
     @pytest.mark.slow
     def test_a_case_comes_out_again(self):
