@@ -30,6 +30,22 @@ def of_notebook(path: Path) -> str:
     return text_of(Visit(path, nbformat.read(path, as_version=4), 1, 1))
 
 
+@pytest.mark.parametrize(
+    ("shown", "card"),
+    [
+        ([("chapter.diagram()", "drawn"), ("maps", ""), ("sheet", "one"), ("sheet", "two")], "one"),
+        ([("maps", ""), ("chapter.diagram()", "drawn")], "drawn"),
+        ([("maps", "")], ""),
+    ],
+)
+def test_a_card_shows_the_first_result_before_a_diagram(shown: list, card: str) -> None:
+    cells = [new_markdown_cell("# T")]
+    for code, png in shown:
+        output = new_output("display_data", {"image/png": png} if png else {"text/plain": "1"})
+        cells.append(new_code_cell(code, outputs=[output]))
+    assert Visit(Path("a.ipynb"), new_notebook(cells=cells), 1, 1).picture() == card
+
+
 def test_formulas_are_drawn_by_the_browser_itself() -> None:
     html = text_of(of_text("# T\n\nHere $a_{i*}$ and\n\n$$\\frac{x}{\\sqrt{d}}\\tag{1}$$\n\nend."))
     assert html.count("<math") == html.count("</math>") == 2 and "<msqrt>" in html

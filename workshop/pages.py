@@ -79,9 +79,14 @@ class Visit:
         return re.sub(r"[*`]", "", title[1] if title else self.path.stem), bare
 
     def picture(self) -> str:
-        """The first image that the notebook shows, as base64 PNG; empty if it shows none."""
-        shown = (o.get("data", {}) for c in self.notebook.cells for o in c.get("outputs", []))
-        return next((data["image/png"].replace("\n", "") for data in shown if "image/png" in data), "")
+        """The first image that the notebook shows, as base64 PNG, a drawn diagram only if there is no other;
+        empty if it shows none. (A diagram's words cannot be read as small as a card.)"""
+        found = {"diagram": "", "result": ""}
+        for cell in self.notebook.cells[::-1]:
+            kind = "diagram" if "diagram()" in cell.source else "result"
+            for output in cell.get("outputs", [])[::-1]:
+                found[kind] = output.get("data", {}).get("image/png", "").replace("\n", "") or found[kind]
+        return found["result"] or found["diagram"]
 
 
 @dataclass(frozen=True)
