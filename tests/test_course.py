@@ -102,10 +102,15 @@ class TestExercise:
         exercise = COMPARED[name]
         for seed in range(3):
             cases = exercise.cases(torch.Generator().manual_seed(100 + seed))
-            right = [exercise.right(*case) for case in cases]
-            assert exercise._same([exercise.right(*case) for case in cases], right)
+            right = exercise.seen(exercise.right, cases)
+            assert exercise._same(exercise.seen(exercise.right, cases), right)
             for idea, wrong in exercise.ideas.items():
-                assert not exercise._same([wrong(*case) for case in cases], right), idea
+                assert not exercise._same(exercise.seen(wrong, cases), right), idea
+
+    @pytest.mark.parametrize("name", COMPARED)
+    def test_what_is_no_function_is_not_run(self, name: str) -> None:
+        assert verdict_of(COMPARED[name], None).right is None
+        assert "Hand over the function itself" in verdict_of(COMPARED[name], 3).text
 
     @pytest.mark.parametrize("name", EXERCISES)
     def test_an_empty_stub_is_not_written_yet(self, name: str) -> None:

@@ -37,7 +37,9 @@ class Exercise:
     `name` "03.a", `title`, `stars` 1 to 3; `cases(generator)` gives the arguments of several calls, whose
     right answers differ, so that no constant passes; `right` is the function asked for; `ideas` maps the
     sentence about a wrong idea to the function that has it; `says`: what a right answer has shown;
-    `otherwise`: what to try where no known idea fits. `close`: tolerance, absolute and relative.
+    `otherwise`: what to try where no known idea fits. `close`: tolerance, absolute and relative. Where it
+    counts what a function does and not what it gives back, `watch(function, *case)` says that, None for one
+    that does nothing yet.
     """
 
     name: str
@@ -49,6 +51,11 @@ class Exercise:
     says: str = ""
     otherwise: str = "Try it on the small example above, by hand."
     close: float = 1e-4
+    watch: Callable | None = None
+
+    def seen(self, function: Callable, cases: Sequence[tuple]) -> list:
+        """What is compared of a function, case by case: what it gives back, or what `watch` says of it."""
+        return [self.watch(function, *case) if self.watch else function(*case) for case in cases]
 
     def verdict(self, answer: Callable, **given: Any) -> Verdict:
         """Which of the known ideas an answer follows. `given` is not needed here."""
@@ -57,14 +64,14 @@ class Exercise:
         if not callable(answer):
             return Verdict(False, "Hand over the function itself, without calling it.")
         cases = self.cases(torch.Generator().manual_seed(SEED))
-        mine = [answer(*case) for case in cases]
+        mine = self.seen(answer, cases)
         if any(value is None or value is Ellipsis for value in mine):
             return Verdict(None, "Not written yet: the function gives nothing back.")
-        expected = [self.right(*case) for case in cases]
+        expected = self.seen(self.right, cases)
         if self._same(mine, expected):
             return Verdict(True, f"Right. {self.says}".rstrip())
         for idea, wrong in self.ideas.items():
-            if self._same(mine, [wrong(*case) for case in cases]):
+            if self._same(mine, self.seen(wrong, cases)):
                 return Verdict(False, idea)
         if shape_of(mine[0]) != shape_of(expected[0]):
             return Verdict(False, f"The shape should be {_kind(expected[0])}, not {_kind(mine[0])}.")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .comparing import same
-from .exercises import Exercise, Verdict
+from .exercises import Exercise
 
 
 def listen(layer: nn.Module, run: Callable[[], Any]) -> list[Tensor]:
@@ -99,27 +98,6 @@ OTHERS = (
 
 
 RIGHT, UNKNOWN = "nothing to object to", "something else"
-
-
-@dataclass(frozen=True)
-class Watched:
-    """A recorder whose answer is what `watch` says of it; None where it gives nothing back."""
-
-    recorder: Callable
-
-    def __call__(self, layer: nn.Module, run: Run) -> str | None:
-        """The sentence about the known idea that it follows, RIGHT for none."""
-        return watch(self.recorder, layer, run)
-
-
-@dataclass(frozen=True)
-class Listening(Exercise):
-    """An exercise about what a function does, not about what it gives back: its `right` and `ideas` are
-    `Watched`, and so is the reader's answer."""
-
-    def verdict(self, answer: Callable, **given: Any) -> Verdict:
-        """Which of the known ideas an answer follows."""
-        return super().verdict(answer if isinstance(answer, Watched) else Watched(answer), **given)
 
 
 def cases(generator: torch.Generator) -> list[tuple[nn.Module, Run]]:
@@ -251,27 +229,25 @@ def _clearing(layer: nn.Module, run: Callable) -> list[Tensor]:
     return caught
 
 
-LISTENING = Listening(
+LISTENING = Exercise(
     name="02.b",
     title="write a recorder from nothing",
     stars=2,
     cases=cases,
-    right=Watched(listen),
+    right=listen,
+    watch=watch,
     ideas={
-        idea: Watched(recorder)
-        for idea, recorder in {
-            PATCHED: _patching,
-            OTHERS: _clearing,
-            ONCE: lambda layer, run: (run(), listen(layer, run))[1],
-            CHANGED: _hooked(_copied, returns=lambda output: output.detach().round()),
-            INPUT: _hooked(lambda caught, inputs, output: caught.append(inputs[0].detach().clone())),
-            OVERWRITTEN: _hooked(lambda caught, inputs, output: caught.append(output.detach())),
-            LAST: _hooked(lambda caught, inputs, output: (caught.clear(), _copied(caught, inputs, output))),
-            GRADIENT: _hooked(lambda caught, inputs, output: caught.append(output.clone())),
-            LEFT: _leaving,
-            LEFT_AFTER_ERROR: _without_finally,
-            SWALLOWED: _swallowing,
-        }.items()
+        PATCHED: _patching,
+        OTHERS: _clearing,
+        ONCE: lambda layer, run: (run(), listen(layer, run))[1],
+        CHANGED: _hooked(_copied, returns=lambda output: output.detach().round()),
+        INPUT: _hooked(lambda caught, inputs, output: caught.append(inputs[0].detach().clone())),
+        OVERWRITTEN: _hooked(lambda caught, inputs, output: caught.append(output.detach())),
+        LAST: _hooked(lambda caught, inputs, output: (caught.clear(), _copied(caught, inputs, output))),
+        GRADIENT: _hooked(lambda caught, inputs, output: caught.append(output.clone())),
+        LEFT: _leaving,
+        LEFT_AFTER_ERROR: _without_finally,
+        SWALLOWED: _swallowing,
     },
     says="You keep every output as it was, change nothing, and leave nothing behind, whatever happens.",
     otherwise="Give back a list with the layer's output of each call: (batch, h·w, inner) tensors.",

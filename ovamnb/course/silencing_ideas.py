@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
 from ..intervene.silencing import silenced
-from .exercises import Exercise, Verdict
+from .exercises import Exercise
 from .silent_head import (
     BEHIND,
     BOTH,
@@ -24,8 +23,6 @@ from .silent_head import (
     STRIDED,
     SWALLOWED,
     WRONG_HALF,
-    Passes,
-    SmallAttention,
     cases,
     quiet,
     watch,
@@ -108,49 +105,27 @@ def _swallowing(attn: nn.Module, head: int, run: Callable) -> Any:
         return 0
 
 
-@dataclass(frozen=True)
-class Watched:
-    """A way to silence a head, whose answer is what `watch` says of it."""
-
-    answer: Callable
-
-    def __call__(self, attn: SmallAttention, head: int, run: Passes) -> str | None:
-        """The sentence about the known idea that it follows, RIGHT for none."""
-        return watch(self.answer, attn, head, run)
-
-
-@dataclass(frozen=True)
-class Silencing(Exercise):
-    """An exercise about what a function does to an attention, not about what it gives back."""
-
-    def verdict(self, answer: Callable, **given: Any) -> Verdict:
-        """Which of the known ideas an answer follows."""
-        return super().verdict(answer if isinstance(answer, Watched) else Watched(answer), **given)
-
-
-SILENCING = Silencing(
+SILENCING = Exercise(
     name="09.b",
     title="silence one head, from nothing",
     stars=2,
     cases=cases,
-    right=Watched(quiet),
+    right=quiet,
+    watch=watch,
     ideas={
-        idea: Watched(answer)
-        for idea, answer in {
-            ONCE: lambda attn, head, run: (run(), quiet(attn, head, run))[1],
-            IN_PLACE: _in_place,
-            NOTHING: _returning_nothing,
-            STRIDED: _zeroing(_second, lambda head, dim, heads: slice(head, None, heads)),
-            FROM_FRONT: _zeroing(_second, lambda head, dim, heads: slice(0, (head + 1) * dim)),
-            BOTH: _zeroing(lambda count: slice(None), _own),
-            WRONG_HALF: _zeroing(lambda count: slice(0, count // 2), _own),
-            FIRST_ROW: _zeroing(lambda count: slice(count - 1, None), _own),
-            BEHIND: _behind,
-            OTHERS: _all_but_one,
-            LEFT: _leaving,
-            LEFT_AFTER_ERROR: lambda attn, head, run: _leaving(attn, head, run, after=True),
-            SWALLOWED: _swallowing,
-        }.items()
+        ONCE: lambda attn, head, run: (run(), quiet(attn, head, run))[1],
+        IN_PLACE: _in_place,
+        NOTHING: _returning_nothing,
+        STRIDED: _zeroing(_second, lambda head, dim, heads: slice(head, None, heads)),
+        FROM_FRONT: _zeroing(_second, lambda head, dim, heads: slice(0, (head + 1) * dim)),
+        BOTH: _zeroing(lambda count: slice(None), _own),
+        WRONG_HALF: _zeroing(lambda count: slice(0, count // 2), _own),
+        FIRST_ROW: _zeroing(lambda count: slice(count - 1, None), _own),
+        BEHIND: _behind,
+        OTHERS: _all_but_one,
+        LEFT: _leaving,
+        LEFT_AFTER_ERROR: lambda attn, head, run: _leaving(attn, head, run, after=True),
+        SWALLOWED: _swallowing,
     },
     says="One head, one half, nothing left behind: that is what `intervene.silence` does.",
     otherwise="Let the hook return a clone of inputs[0], with one slice of rows and channels set to 0.",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..intervene.silencing import silenced
 from .comparing import same
-from .listening import Broken
+from .listening import LEFT_AFTER_ERROR, RIGHT, SWALLOWED, UNKNOWN, Broken
 
 
 def quiet(attn: nn.Module, head: int, run: Callable[[], Any]) -> Any:
@@ -95,11 +95,6 @@ BEHIND = (
 )
 OTHERS = "You silenced all heads but this one."
 LEFT = "The hook is still there, and every later picture is changed, too: keep the handle and remove it."
-LEFT_AFTER_ERROR = (
-    "After an error in run() the hook is still there: put handle.remove() into the `finally` of a `try`."
-)
-SWALLOWED = "An error in run() should go on to the caller: `try: … finally: …`, without an `except`."
-RIGHT, UNKNOWN = "nothing to object to", "something else"
 
 
 def cases(generator: torch.Generator) -> list[tuple[SmallAttention, int, Passes]]:

@@ -158,8 +158,8 @@ def forgotten(stage: Stage, i: int) -> Iterator[dict]:
 
 def silence(stage: Stage, i: int) -> Iterator[dict]:
     """For each head of each cross-attention, all of its heads, and all of the self-attention beside it: the
-    share of pixels that changed inside and outside the object, the IoU of what is drawn, the object's
-    share."""
+    share of pixels that changed inside and outside the objects of the plain picture, the IoU of what is drawn
+    with them, and the share of the picture that shows the word's."""
     cross, _ = attentions(stage.pipe.unet, False)
     name, _, ground = case(i, 4)
     prompt = f"a photograph of {with_article(name)} {ground}"
